@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The command line, declared once.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Kernel, modules, virtual machine, tests and book of the livepatch cookbook.
+///
+/// Exit status: 0 success; 1 a test failed; 2 wrong usage; 3 this host lacks something or is
+/// broken; 4 the guest kernel panicked or oopsed; 5 a time-out ended the guest; 130 interrupted.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+pub struct Cli {
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which kernel the modules are built for and run on.
+#[derive(Args, Clone)]
+pub struct KernelArgs {
+    /// Use this built kernel tree (its build directory) instead of the cached one
+    #[arg(long = "kernel", env = "KDIR", value_name = "DIR", global = true)]
+    pub dir: Option<PathBuf>,
+
+    /// Configure the cached kernel from this source tree or tarball
+    #[arg(long = "kernel-source", value_name = "PATH", global = true)]
+    pub source: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Say what is present, which version, what is missing and how to get it
+    Doctor,
+    /// Fetch, verify, unpack, configure and build the kernel (cached, resumable)
+    Kernel,
+    /// Build modules through Kbuild
+    Build {
+        /// Samples or module sets; all of them when none is named
+        names: Vec<String>,
+    },
+    /// `cargo check` for the kernel-side crates
+    Check,
+    /// `cargo clippy` for the kernel-side crates
+    Clippy,
+    /// rustdoc of `klp` and the samples
+    Doc,
+    /// Boot, load a sample with its target, show the timeline, disable, unload, power off
+    Run {
+        /// The sample's name: its folder below samples/
+        name: String,
+        /// Module parameters, as for insmod
+        params: Vec<String>,
+    },
+    /// Run every sample and show its timeline
+    Demo,
+    /// Host tests, shellcheck, tidy, then the kselftests in the virtual machine
+    Test {
+        /// Only tests whose name contains this
+        pattern: Option<String>,
+        /// Write the results as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write the results as JUnit XML
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// An interactive shell in the virtual machine, with the modules at hand
+    Shell,
+    /// Measure the tool itself, as ratios within one run
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        what: BenchCommand,
+    },
+    /// Remove what this tool created, and say how large it was
+    Clean,
+}
+
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Edit to verdict against a bare boot, and the parts of a cold set-up
+    Loop,
+}
