@@ -2,10 +2,70 @@
 
 //! The host tool of the livepatch cookbook; `cargo xtask --help` lists what it does.
 
+mod bench;
+mod cargo;
+mod catalog;
+mod clean;
 mod cli;
+mod doctor;
+mod error;
+mod host;
+mod kbuild;
+mod kernel;
+mod ktap;
+mod paths;
+mod process;
+mod progress;
+mod run;
+mod shell;
+mod symbolize;
+mod test;
+mod tidy;
+mod timeline;
+mod vm;
 
+use std::process::ExitCode;
+
+use anyhow::Result;
 use clap::Parser;
 
-fn main() {
-    let _cli = cli::Cli::parse();
+use cli::Cli;
+use cli::Command;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = process::catch_signals() {
+        return error::report(&error);
+    }
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<()> {
+    let kernel = &cli.kernel;
+    match &cli.command {
+        Command::Doctor => doctor::run(kernel),
+        Command::Kernel => kernel::run(kernel),
+        Command::Build { names } => kbuild::run(kernel, names),
+        Command::Check => cargo::check(kernel),
+        Command::Clippy => cargo::clippy(kernel),
+        Command::Doc => cargo::doc(kernel),
+        Command::Run { name, params } => run::run(kernel, name, params),
+        Command::Demo => run::demo(kernel),
+        Command::Test {
+            pattern,
+            json,
+            junit,
+        } => test::run(
+            kernel,
+            pattern.as_deref(),
+            json.as_deref(),
+            junit.as_deref(),
+        ),
+        Command::Shell => shell::run(kernel),
+        Command::Bench { what } => bench::run(kernel, what),
+        Command::Clean => clean::run(),
+    }
 }

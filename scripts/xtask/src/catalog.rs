@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The samples and the module folders of this checkout, as their manifests describe them.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use serde::Deserialize;
+
+use crate::error;
+use crate::paths;
+
+/// `[package.metadata.livepatch]` of a sample.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Livepatch {
+    /// The module's name, without `.ko`.
+    pub module: String,
+    /// Modules to load before it: the kernel's own by name, or others that the sample builds.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// Guest shell commands that come first.
+    #[serde(default)]
+    pub setup: Vec<String>,
+    /// Guest shell commands whose output is the user-visible effect.
+    #[serde(default)]
+    pub show: Vec<String>,
+    /// Module parameters when the user names none.
+    #[serde(default)]
+    pub params: Vec<String>,
+    /// How many virtio network cards the virtual machine needs.
+    #[serde(default)]
+    pub nics: u32,
+}
+
+/// One recipe.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The folder's name below `samples/`, the same in book and selftests.
+    pub stem: String,
+    /// One line for people.
+    pub description: String,
+    pub dir: PathBuf,
+    pub livepatch: Livepatch,
+}
+
+/// All samples, in the order of their names.
+pub fn samples() -> Result<Vec<Sample>> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(paths::root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .context("reading the workspace's manifests")?;
+    let mut found = Vec::new();
+    for package in metadata.packages {
+        let Some(livepatch) = package.metadata.get("livepatch") else {
+            continue;
+        };
+        let manifest = &package.manifest_path;
+        let livepatch = Livepatch::deserialize(livepatch)
+            .with_context(|| format!("[package.metadata.livepatch] of {manifest}"))?;
+        let dir = manifest.parent().context("a manifest without a folder")?;
+        found.push(Sample {
+            stem: dir.file_name().unwrap_or_default().to_owned(),
+            description: package.description.unwrap_or_default(),
+            dir: dir.to_path_buf().into_std_path_buf(),
+            livepatch,
+        });
+    }
+    found.sort_by(|a, b| a.stem.cmp(&b.stem));
+    Ok(found)
+}
+
+/// The sample called `name`, or an error that lists those that exist.
+pub fn sample(name: &str) -> Result<Sample> {
+    let samples = samples()?;
+    // A module's name is as good as the folder's.
+    let stem = name.replace('_', "-");
+    let names: Vec<_> = samples.iter().map(|s| s.stem.clone()).collect();
+    samples
+        .into_iter()
+        .find(|s| s.stem == stem)
+        .ok_or_else(|| unknown("sample", name, &names))
+}
+
+/// The error for a name that nothing has.
+pub fn unknown(kind: &str, name: &str, names: &[String]) -> anyhow::Error {
+    error::usage(format!(
+        "there is no {kind} `{name}`; there are: {}",
+        names.join(", ")
+    ))
+}
+
+/// A folder with a `Kbuild` file, built in one go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleFolder {
+    /// How the user names it.
+    pub name: String,
+    pub source: PathBuf,
+}
+
+/// Everything that `cargo xtask build` builds.
+pub fn module_folders() -> Result<Vec<ModuleFolder>> {
+    let root = paths::root();
+    let mut folders: Vec<_> = samples()?
+        .into_iter()
+        .map(|s| ModuleFolder {
+            name: s.stem,
+            source: s.dir,
+        })
+        .collect();
+    for (name, dir) in [
+        ("selftests", "selftests/modules"),
+        ("c-twins", "selftests/modules/c-twins"),
+    ] {
+        folders.push(ModuleFolder {
+            name: name.to_owned(),
+            source: root.join(dir),
+        });
+    }
+    folders.retain(|f| f.source.join("Kbuild").is_file());
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_has_a_name_and_a_module() {
+        for sample in samples().unwrap() {
+            assert_eq!(sample.livepatch.module, sample.stem.replace('-', "_"));
+            assert!(!sample.description.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_sample_gets_the_list() {
+        let error = sample("no-such").unwrap_err();
+        assert_eq!(error::code(&error), 2);
+        assert!(error.to_string().contains("sysctl-update"), "{error}");
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! How a run can end, and the exit status of each end.
+//!
+//! A [`Failure`] travels inside [`anyhow::Error`], with as much context as was added on the way;
+//! an error without one means that this host let us down.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a run did not end in success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A test failed; the summary was printed already.
+    TestFailed,
+    /// The command line asks for something that does not exist.
+    Usage(String),
+    /// This host lacks something or is broken: one sentence that says what to do.
+    Host(String),
+    /// The guest kernel panicked or oopsed.
+    GuestPanic,
+    /// A time-out ended the guest or a child.
+    TimedOut,
+    /// The user pressed Ctrl-C, or somebody ended us.
+    Interrupted,
+}
+
+impl Failure {
+    /// The exit status, as `cargo xtask --help` and the README document it.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::TestFailed => 1,
+            Failure::Usage(_) => 2,
+            Failure::Host(_) => 3,
+            Failure::GuestPanic => 4,
+            Failure::TimedOut => 5,
+            Failure::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::TestFailed => write!(f, "a test failed"),
+            Failure::Usage(what) | Failure::Host(what) => write!(f, "{what}"),
+            Failure::GuestPanic => write!(f, "the guest kernel panicked or oopsed"),
+            Failure::TimedOut => write!(f, "stopped at the time-out"),
+            Failure::Interrupted => write!(f, "interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A [`Failure::Host`] as an error: `what` is one sentence that says what to do next.
+pub fn host(what: impl Into<String>) -> anyhow::Error {
+    Failure::Host(what.into()).into()
+}
+
+/// A [`Failure::Usage`] as an error.
+pub fn usage(what: impl Into<String>) -> anyhow::Error {
+    Failure::Usage(what.into()).into()
+}
+
+/// The exit status that belongs to `error`.
+pub fn code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Failure>().map_or(3, Failure::code)
+}
+
+/// Print `error` on standard error and give the exit status that belongs to it.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    // The summary of the tests is the message.
+    if error.downcast_ref::<Failure>() != Some(&Failure::TestFailed) {
+        eprintln!("xtask: {error:#}");
+    }
+    ExitCode::from(code(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn context_keeps_the_exit_status() {
+        let error = Err::<(), _>(anyhow::Error::from(Failure::TimedOut))
+            .context("running test-x.sh")
+            .unwrap_err();
+        assert_eq!(code(&error), 5);
+        assert_eq!(
+            format!("{error:#}"),
+            "running test-x.sh: stopped at the time-out"
+        );
+    }
+
+    #[test]
+    fn a_plain_error_is_the_hosts() {
+        assert_eq!(code(&anyhow::anyhow!("disk on fire")), 3);
+    }
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Children: each in a process group of its own, so that Ctrl-C, a time-out, or an error here ends
+//! the child *and* what it started.
+
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use nix::sys::signal::killpg;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::SIGINT;
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+
+use crate::error::Failure;
+
+/// How long a process group may take to end after a polite request.
+const GRACE: Duration = Duration::from_secs(3);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// From now on SIGINT, SIGTERM and SIGHUP end the children, then this process with
+/// [`Failure::Interrupted`].
+pub fn catch_signals() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("catching signals")?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            end_all(Signal::SIGTERM);
+            thread::spawn(|| {
+                thread::sleep(GRACE);
+                end_all(Signal::SIGKILL);
+                // Whoever waits for a child has seen it end by now and unwinds to main().
+                thread::sleep(GRACE);
+                std::process::exit(Failure::Interrupted.code().into());
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Fail when a signal asked us to stop; for loops of our own that wait for no child.
+pub fn check_interrupted() -> Result<()> {
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        bail!(Failure::Interrupted);
+    }
+    Ok(())
+}
+
+fn groups() -> std::sync::MutexGuard<'static, Vec<Pid>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end_all(signal: Signal) {
+    for &group in groups().iter() {
+        // A group that has ended meanwhile is what we want.
+        let _ = killpg(group, signal);
+    }
+}
+
+/// A running child and its process group; dropping it ends the whole group.
+pub struct Running {
+    child: Child,
+    group: Pid,
+    name: String,
+}
+
+impl Running {
+    /// Start `command` in a process group of its own.
+    pub fn spawn(command: &mut Command) -> Result<Running> {
+        check_interrupted()?;
+        let name = command.get_program().to_string_lossy().into_owned();
+        // The list stays locked until the child is on it: a signal in between waits for us.
+        let mut list = groups();
+        let child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        let group = Pid::from_raw(child.id() as i32);
+        list.push(group);
+        Ok(Running { child, group, name })
+    }
+
+    /// The child's standard input, once, when it was piped.
+    #[allow(dead_code)]
+    pub fn stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Has it ended?
+    pub fn poll(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("waiting for {}", self.name))
+    }
+
+    /// Wait for the end, or until `deadline`; then the group is ended.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<ExitStatus> {
+        let mut nap = Duration::from_millis(2);
+        loop {
+            if let Some(status) = self.poll()? {
+                check_interrupted()?;
+                return Ok(status);
+            }
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                self.end();
+                return Err(anyhow::Error::from(Failure::TimedOut).context(self.name.clone()));
+            }
+            thread::sleep(nap);
+            nap = (nap * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// End the group: politely, then by force.
+    pub fn end(&mut self) {
+        let _ = killpg(self.group, Signal::SIGTERM);
+        let until = Instant::now() + GRACE;
+        while Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = killpg(self.group, Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.end();
+        }
+        groups().retain(|&g| g != self.group);
+    }
+}
+
+/// Run `command` on our own standard streams and give its exit status.
+pub fn status(command: &mut Command) -> Result<ExitStatus> {
+    Running::spawn(command)?.wait(None)
+}
+
+/// Run `command` in *our* process group, for a child that must own the terminal (a shell).
+#[allow(dead_code)]
+pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("starting {name}"))?;
+    check_interrupted()?;
+    Ok(status)
+}
+
+/// Run `command` on our own standard streams; anything but success is an error.
+pub fn success(command: &mut Command) -> Result<()> {
+    let status = status(command)?;
+    if !status.success() {
+        bail!("{} ended with {}", line(command), describe(status));
+    }
+    Ok(())
+}
+
+/// Run `command` and give its standard output; failure is an error that quotes standard error.
+pub fn capture(command: &mut Command) -> Result<String> {
+    let mut child = Running::spawn(
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )?;
+    let out = child.child.stdout.take().context("no standard output")?;
+    let err = child.child.stderr.take().context("no standard error")?;
+    let err = thread::spawn(move || slurp(err));
+    let out = slurp(out);
+    let err = err.join().unwrap_or_default();
+    let status = child.wait(None)?;
+    if !status.success() {
+        bail!(
+            "{} ended with {}: {}",
+            line(command),
+            describe(status),
+            err.trim()
+        );
+    }
+    Ok(out)
+}
+
+fn slurp(mut from: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What was read before an error is still worth showing.
+    let _ = from.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Run `command` with both of its streams going, line by line, to `log` and to `each`.
+///
+/// The child's standard input is empty. After `timeout` the group is ended and the error is
+/// [`Failure::TimedOut`].
+pub fn logged(
+    command: &mut Command,
+    log: &Path,
+    timeout: Option<Duration>,
+    mut each: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    let mut file =
+        File::create(log).with_context(|| format!("creating the log {}", log.display()))?;
+    writeln!(file, "% {}", line(command)).context("writing the log")?;
+    let mut child = Running::spawn(
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )?;
+    let deadline = timeout.map(|t| Instant::now() + t);
+    let (send, lines) = mpsc::channel();
+    let streams: [Option<Box<dyn Read + Send>>; 2] = [
+        child.child.stdout.take().map(|s| Box::new(s) as _),
+        child.child.stderr.take().map(|s| Box::new(s) as _),
+    ];
+    for stream in streams.into_iter().flatten() {
+        let send = send.clone();
+        thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut bytes = Vec::new();
+            while matches!(stream.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
+                let text = String::from_utf8_lossy(&bytes);
+                if send
+                    .send(text.trim_end_matches(['\n', '\r']).to_owned())
+                    .is_err()
+                {
+                    break;
+                }
+                bytes.clear();
+            }
+        });
+    }
+    drop(send);
+    loop {
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(text) => {
+                writeln!(file, "{text}")
+                    .with_context(|| format!("writing the log {}", log.display()))?;
+                each(&text);
+            }
+            // Both streams are closed, so every line was seen.
+            Err(mpsc::RecvTimeoutError::Disconnected) => return child.wait(deadline),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        check_interrupted()?;
+        if deadline.is_some_and(|d| Instant::now() >= d) {
+            child.end();
+            bail!(Failure::TimedOut);
+        }
+    }
+}
+
+/// `command` as one would type it.
+pub fn line(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| quote(&word.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// One word, quoted for a shell when it needs to be.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// An exit status in words.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown status".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn words_are_quoted_only_when_needed() {
+        assert_eq!(quote("LLVM=-19"), "LLVM=-19");
+        assert_eq!(quote("two words"), "'two words'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn capture_gives_output_or_the_complaint() {
+        assert_eq!(capture(&mut sh("echo out; echo err >&2")).unwrap(), "out\n");
+        let error = capture(&mut sh("echo no such thing >&2; exit 7")).unwrap_err();
+        assert!(error.to_string().ends_with("exit status 7: no such thing"));
+    }
+
+    #[test]
+    fn logged_sees_both_streams() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut seen = Vec::new();
+        let status = logged(&mut sh("echo a; echo b >&2"), &log, None, |l| {
+            seen.push(l.to_owned())
+        })
+        .unwrap();
+        assert!(status.success());
+        seen.sort();
+        assert_eq!(seen, ["a", "b"]);
+        assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn a_time_out_ends_grandchildren() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("pid");
+        let script = format!("sleep 60 & echo $! >{}; wait", mark.display());
+        let error = logged(
+            &mut sh(&script),
+            &dir.path().join("log"),
+            Some(Duration::from_millis(500)),
+            |_| {},
+        )
+        .unwrap_err();
+        assert_eq!(error::code(&error), 5);
+        let pid = std::fs::read_to_string(&mark).unwrap();
+        // A zombie that nobody has reaped yet has no command line any more.
+        let left = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        assert!(left.is_empty(), "sleep {pid} is still there");
+    }
+}
