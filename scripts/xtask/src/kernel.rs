@@ -1,16 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! The kernel that modules are built for and run on.
+//!
+//! Three stages, each finished or not there: the source (`source/<name>`, renamed into place when
+//! whole), the configuration, and the build (`kernel/<key>/stamp.json`, written last). A run that
+//! was interrupted goes on where it stopped; a lock lets the second of two runs wait.
 
+mod config;
+mod source;
+mod tree;
+
+use std::fs;
+use std::fs::File;
+use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
+use anyhow::Context;
 use anyhow::Result;
+use nix::errno::Errno;
+use nix::fcntl::Flock;
+use nix::fcntl::FlockArg;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::cli::KernelArgs;
 use crate::error;
+use crate::error::Failure;
+use crate::host;
+use crate::host::Toolchain;
+use crate::paths;
+use crate::process;
+use crate::progress::Progress;
+use crate::progress::Unit;
+use source::Source;
+
+/// Build steps of our configuration, for the bar of a first build; later ones know better.
+const STEPS: u64 = 2050;
+
+/// What building takes, beside the source: seen 1.2 GiB, and some room.
+const BUILD_SPACE: u64 = 3 << 29;
 
 /// A built kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Kernel {
     /// The build directory: `.config`, `vmlinux`, `arch/x86/boot/bzImage`, `scripts/target.json`.
     pub build: PathBuf,
@@ -20,17 +54,32 @@ pub struct Kernel {
     pub key: String,
     /// What `uname -r` says on it.
     pub release: String,
+    /// What built it, and builds modules for it.
+    pub toolchain: Toolchain,
+    /// Whether its C was compiled by clang (our own always is).
+    pub clang: bool,
 }
 
 impl Kernel {
     /// The kernel that the command line chose, if it is built; nothing slow.
-    pub fn resolve(_args: &KernelArgs) -> Result<Kernel> {
-        Err(error::host("no kernel is built: run cargo xtask kernel"))
+    pub fn resolve(args: &KernelArgs) -> Result<Kernel> {
+        if let Some(dir) = &args.dir {
+            return tree::check(dir);
+        }
+        let plan = Plan::of(args)?;
+        plan.finished()
+            .ok_or_else(|| error::host("the kernel is not built yet: run `cargo xtask kernel`"))
     }
 
     /// The same, built first where that is missing.
     pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
-        Kernel::resolve(args)
+        if let Some(dir) = &args.dir {
+            return tree::check(dir);
+        }
+        if let Some(kernel) = Plan::of(args)?.finished() {
+            return Ok(kernel);
+        }
+        build(args)
     }
 
     /// The image to boot.
@@ -42,9 +91,367 @@ impl Kernel {
     pub fn vmlinux(&self) -> PathBuf {
         self.build.join("vmlinux")
     }
+
+    /// `make` in the build directory with the toolchain that this kernel needs.
+    pub fn make(&self) -> Command {
+        make(&self.build, None, &self.toolchain, self.clang)
+    }
+}
+
+/// `make` for a kernel; `source` is needed only before the build directory has its own Makefile.
+fn make(build: &Path, source: Option<&Path>, toolchain: &Toolchain, clang: bool) -> Command {
+    let mut command = Command::new("make");
+    match source {
+        Some(source) => command
+            .arg("-C")
+            .arg(source)
+            .arg(format!("O={}", build.display())),
+        None => command.arg("-C").arg(build),
+    };
+    command
+        .args(toolchain.make_args(clang))
+        .env("LIBCLANG_PATH", &toolchain.llvm.libclang)
+        // A make above us must not hand down its flags, nor the user's choice of kernel its own.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MFLAGS")
+        .env_remove("KDIR")
+        .env("LC_ALL", "C");
+    command
+}
+
+/// What is written when a build is finished.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stamp {
+    release: String,
+    steps: u64,
+    /// The folder of the source, which other kernels may share.
+    source: PathBuf,
+}
+
+/// One kernel to be: its source, toolchain and key, and from these its folders.
+struct Plan {
+    /// `None` while nothing was fetched yet.
+    source: Option<Source>,
+    toolchain: Toolchain,
+    fragments: String,
+    cache: PathBuf,
+}
+
+impl Plan {
+    fn of(args: &KernelArgs) -> Result<Plan> {
+        if std::env::consts::ARCH != "x86_64" {
+            return Err(error::host(
+                "the kernel that this tool builds is for x86_64 only: work on such a machine, or name a tree with --kernel",
+            ));
+        }
+        let cache = paths::cache()?;
+        if cache
+            .to_string_lossy()
+            .contains(|c: char| c.is_whitespace() || c == ':')
+        {
+            return Err(error::host(format!(
+                "make cannot work in {}: set XDG_CACHE_HOME to a path without blanks and colons",
+                cache.display()
+            )));
+        }
+        Ok(Plan {
+            source: Source::known(args.source.as_deref(), &cache)?,
+            toolchain: Toolchain::find()?,
+            fragments: config::fragments()?,
+            cache,
+        })
+    }
+
+    fn key(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        Some(key(
+            &source.version,
+            &[
+                &source.identity,
+                &self.fragments,
+                &self.toolchain.fingerprint(),
+            ],
+        ))
+    }
+
+    fn finished(&self) -> Option<Kernel> {
+        let key = self.key()?;
+        let dir = self.cache.join("kernel").join(&key);
+        let stamp: Stamp =
+            serde_json::from_str(&fs::read_to_string(dir.join("stamp.json")).ok()?).ok()?;
+        let kernel = Kernel {
+            build: dir.join("build"),
+            source: stamp.source,
+            key,
+            release: stamp.release,
+            toolchain: self.toolchain.clone(),
+            clang: true,
+        };
+        (kernel.image().is_file() && kernel.source.is_dir()).then_some(kernel)
+    }
+}
+
+/// A name for a kernel: its version, then what else makes a difference.
+fn key(version: &str, parts: &[&str]) -> String {
+    format!("{version}-{}", digest(parts))
+}
+
+/// A short name for everything in `parts`.
+fn digest(parts: &[&str]) -> String {
+    use sha2::Digest;
+    let mut hash = sha2::Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize()
+        .iter()
+        .take(5)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// `cargo xtask kernel`.
 pub fn run(args: &KernelArgs) -> Result<()> {
-    Kernel::ensure(args).map(drop)
+    let kernel = Kernel::ensure(args)?;
+    println!("kernel {}: {}", kernel.release, kernel.build.display());
+    Ok(())
+}
+
+fn build(args: &KernelArgs) -> Result<Kernel> {
+    let cache = paths::cache()?;
+    create(&cache)?;
+    let _lock = lock(&cache.join("lock"))?;
+    // What a run left that was killed outright: nobody works there now.
+    let scratch = cache.join("tmp");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
+    }
+
+    let mut plan = Plan::of(args)?;
+    if let Some(kernel) = plan.finished() {
+        return Ok(kernel);
+    }
+    let source = match plan.source.take() {
+        Some(source) if source.unpacked() => source,
+        known => {
+            need_space(&cache, source::SPACE + BUILD_SPACE)?;
+            source::fetch(known, &cache)?
+        }
+    };
+    let dir = source.dir.clone();
+    plan.source = Some(source);
+    let key = plan.key().context("a source without a version")?;
+    compile(&plan, &cache.join("kernel").join(key), &dir)?;
+    plan.finished()
+        .context("the kernel was built, but its stamp cannot be read")
+}
+
+/// Hold `path` against other runs of this tool, however long it takes to get it.
+fn lock(path: &Path) -> Result<Flock<File>> {
+    let mut file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    let mut said = false;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            Err((_, error)) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()))
+            }
+        }
+        if !said {
+            eprintln!("another run prepares the kernel; waiting for it");
+            said = true;
+        }
+        process::check_interrupted()?;
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Configure and build into `dir`; the stamp comes last.
+fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
+    let build = dir.join("build");
+    create(&build)?;
+    let done = commands_done(&build);
+    if done == 0 {
+        need_space(&build, BUILD_SPACE)?;
+    }
+    let make = |target: &[&str]| {
+        let mut command = make(&build, Some(source), &plan.toolchain, true);
+        command
+            .args(target)
+            .env("KBUILD_BUILD_USER", "livepatch")
+            .env("KBUILD_BUILD_HOST", "cookbook");
+        command
+    };
+
+    config::configure(&make, dir, &build, &plan.fragments)?;
+
+    let log = dir.join("build.log");
+    eprintln!("log: {}", log.display());
+    let mut command = make(&["bzImage", "modules"]);
+    command.arg(format!("-j{}", host::jobs()));
+    let total = last_steps(&plan.cache).unwrap_or(STEPS);
+    let mut progress = Progress::new("build the kernel", Unit::Steps, total, done.min(total));
+    let mut steps = 0;
+    let mut complaints = Complaints::default();
+    let status = process::logged(&mut command, &log, None, |line| {
+        if is_step(line) {
+            steps += 1;
+            progress.step();
+        }
+        complaints.see(line);
+    })?;
+    if !status.success() {
+        drop(progress);
+        if complaints.no_space {
+            // What is there may be cut short, and the room is wanted back.
+            fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+            return Err(no_space(&build, BUILD_SPACE));
+        }
+        return Err(error::host(format!(
+            "building the kernel failed; log: {}\n{}",
+            log.display(),
+            complaints.lines.join("\n")
+        )));
+    }
+    progress.finish();
+
+    let release = fs::read_to_string(build.join("include/config/kernel.release"))
+        .context("reading the kernel's release")?;
+    let stamp = Stamp {
+        release: release.trim().to_owned(),
+        // A build that went on is no measure for a whole one.
+        steps: if done == 0 { steps } else { total },
+        source: source.to_path_buf(),
+    };
+    write_whole(
+        &dir.join("stamp.json"),
+        &serde_json::to_string_pretty(&stamp)?,
+    )
+}
+
+/// Does this line of a kernel build say that one more thing was made?
+fn is_step(line: &str) -> bool {
+    line.strip_prefix("  ")
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
+/// How many commands an earlier, interrupted run completed: each left a `.cmd` file.
+fn commands_done(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => commands_done(&entry.path()),
+            Ok(_) => u64::from(entry.file_name().to_string_lossy().ends_with(".o.cmd")),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// The steps that some earlier build took.
+fn last_steps(cache: &Path) -> Option<u64> {
+    fs::read_dir(cache.join("kernel"))
+        .ok()?
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.ok()?.path().join("stamp.json")).ok()?;
+            serde_json::from_str::<Stamp>(&text).ok().map(|s| s.steps)
+        })
+        .max()
+}
+
+/// Lines of a failed build that say why.
+#[derive(Default)]
+struct Complaints {
+    lines: Vec<String>,
+    no_space: bool,
+}
+
+impl Complaints {
+    fn see(&mut self, line: &str) {
+        self.no_space |= line.contains("No space left on device");
+        let telling = ["error:", "error[", "***", "undefined symbol"];
+        if self.lines.len() < 12 && telling.iter().any(|t| line.contains(t)) {
+            self.lines.push(line.to_owned());
+        }
+    }
+}
+
+fn no_space(path: &Path, need: u64) -> anyhow::Error {
+    error::host(format!(
+        "not enough space below {}: {} more are needed; make room, or set XDG_CACHE_HOME to a larger file system",
+        path.display(),
+        crate::progress::size(need)
+    ))
+}
+
+fn need_space(path: &Path, need: u64) -> Result<()> {
+    let free = host::free_space(path)?;
+    if free < need {
+        return Err(
+            no_space(path, need).context(format!("{} are free", crate::progress::size(free)))
+        );
+    }
+    Ok(())
+}
+
+fn create(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).map_err(|error| {
+        Failure::Host(format!(
+            "cannot create {}: {error}; set XDG_CACHE_HOME to a folder that you may write",
+            dir.display()
+        ))
+        .into()
+    })
+}
+
+/// Write a file so that it is either whole or not there.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, text).with_context(|| format!("writing {}", aside.display()))?;
+    fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_changes_with_each_part() {
+        let all = key("7.2.12", &["a", "b", "c"]);
+        assert!(all.starts_with("7.2.12-"));
+        assert_eq!(all, key("7.2.12", &["a", "b", "c"]));
+        assert_ne!(all, key("7.2.12", &["a", "b", "d"]));
+        // Parts cannot flow into one another.
+        assert_ne!(key("7", &["ab", "c"]), key("7", &["a", "bc"]));
+    }
+
+    #[test]
+    fn steps_of_a_build_are_told_from_its_talk() {
+        assert!(is_step("  CC      init/main.o"));
+        assert!(is_step("  RUSTC L rust/core.o"));
+        assert!(!is_step("make[1]: Entering directory '/x'"));
+        assert!(!is_step("Kernel: arch/x86/boot/bzImage is ready  (#1)"));
+        assert!(!is_step("  warning: unused"));
+    }
+
+    #[test]
+    fn complaints_keep_the_telling_lines() {
+        let mut complaints = Complaints::default();
+        complaints.see("  CC      init/main.o");
+        complaints.see("init/main.c:1:1: error: expected identifier");
+        complaints.see("ld.lld: error: cannot write: No space left on device");
+        assert_eq!(complaints.lines.len(), 2);
+        assert!(complaints.no_space);
+    }
+
+    #[test]
+    fn too_little_space_says_what_to_do() {
+        let error = need_space(Path::new("/tmp"), u64::MAX).unwrap_err();
+        assert_eq!(error::code(&error), 3);
+        assert!(format!("{error:#}").contains("XDG_CACHE_HOME"));
+    }
 }

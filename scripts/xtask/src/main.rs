@@ -13,6 +13,7 @@ mod host;
 mod kbuild;
 mod kernel;
 mod ktap;
+mod oops;
 mod paths;
 mod process;
 mod progress;

@@ -120,6 +120,15 @@ impl Running {
 
     /// Wait for the end, or until `deadline`; then the group is ended.
     pub fn wait(&mut self, deadline: Option<Instant>) -> Result<ExitStatus> {
+        self.wait_meanwhile(deadline, || {})
+    }
+
+    /// The same; `meanwhile` is called now and then.
+    pub fn wait_meanwhile(
+        &mut self,
+        deadline: Option<Instant>,
+        mut meanwhile: impl FnMut(),
+    ) -> Result<ExitStatus> {
         let mut nap = Duration::from_millis(2);
         loop {
             if let Some(status) = self.poll()? {
@@ -130,6 +139,7 @@ impl Running {
                 self.end();
                 return Err(anyhow::Error::from(Failure::TimedOut).context(self.name.clone()));
             }
+            meanwhile();
             thread::sleep(nap);
             nap = (nap * 2).min(Duration::from_millis(50));
         }

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A kernel tree that the user has built: is everything there that our modules need?
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use anyhow::Result;
+
+use super::config;
+use super::digest;
+use super::Kernel;
+use crate::error;
+use crate::host::Toolchain;
+
+/// Options without which our modules cannot be built or loaded.
+const OPTIONS: &str = "CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\nCONFIG_RUST=y\n";
+
+/// What a finished build of a kernel with Rust leaves.
+const FILES: [&str; 6] = [
+    "rust/libcore.rmeta",
+    "rust/libkernel.rmeta",
+    "rust/libpin_init.rmeta",
+    "scripts/target.json",
+    "include/generated/rustc_cfg",
+    "Module.symvers",
+];
+
+/// The kernel that was built in `dir`, or a sentence that says what it lacks.
+pub fn check(dir: &Path) -> Result<Kernel> {
+    let build = dir.canonicalize().map_err(|e| {
+        error::usage(format!(
+            "--kernel {}: {e}; name the folder in which a kernel was built",
+            dir.display()
+        ))
+    })?;
+    let bad = |what: String| error::host(format!("--kernel {}: {what}", dir.display()));
+
+    let config = fs::read_to_string(build.join(".config")).map_err(|_| {
+        bad("it has no .config; name the folder in which a kernel was built (its O=)".to_owned())
+    })?;
+    let missing = config::not_given(OPTIONS, &config);
+    if !missing.is_empty() {
+        return Err(bad(format!(
+            "its .config lacks {}; switch that on, build it again, or leave --kernel out",
+            missing.join(", ")
+        )));
+    }
+    let absent: Vec<_> = FILES.iter().filter(|f| !build.join(f).exists()).collect();
+    if let Some(first) = absent.first() {
+        return Err(bad(format!(
+            "it is configured but not built ({first} is missing); run make in it first"
+        )));
+    }
+
+    let options = config::parse(&config);
+    let toolchain = Toolchain::find()?;
+    let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"");
+    let theirs = theirs.trim_matches('"');
+    if theirs != toolchain.rust.rustc.text {
+        return Err(bad(format!(
+            "it was built by `{theirs}`, and {} is `{}`; point RUSTC at the first one, or build the tree again",
+            toolchain.rust.rustc.path.display(),
+            toolchain.rust.rustc.text
+        )));
+    }
+    let release = fs::read_to_string(build.join("include/config/kernel.release"))
+        .with_context(|| format!("reading the release of {}", build.display()))?
+        .trim()
+        .to_owned();
+    let source = build
+        .join("source")
+        .canonicalize()
+        .unwrap_or_else(|_| build.clone());
+    Ok(Kernel {
+        key: format!("{release}-{}", digest(&[&build.to_string_lossy()])),
+        clang: options.get("CC_IS_CLANG") == Some(&"y"),
+        build,
+        source,
+        release,
+        toolchain,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(config: Option<&str>) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(config) = config {
+            fs::write(dir.path().join(".config"), config).unwrap();
+        }
+        format!("{:#}", check(dir.path()).unwrap_err())
+    }
+
+    #[test]
+    fn what_a_tree_lacks_is_named() {
+        assert!(complaint(None).contains("no .config"));
+        let text = complaint(Some("CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\n"));
+        assert!(text.contains("lacks CONFIG_RUST=y;"), "{text}");
+        assert!(complaint(Some(OPTIONS)).contains("rust/libcore.rmeta is missing"));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_a_usage_error() {
+        let error = check(Path::new("/no/such/folder")).unwrap_err();
+        assert_eq!(error::code(&error), 2);
+    }
+}
