@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Livepatch callbacks for modules written in Rust.
+//!
+//! A livepatch replaces functions of running kernel objects: the kernel itself (`vmlinux`) or a module. Around the
+//! replacement the livepatch core calls up to four callbacks for each object, so that a patch can also change what
+//! is not a function: data, the result of an `__init` or probe that has already run, assembly.
+//!
+//! # Which tool to choose
+//!
+//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`]; no callback is needed.
+//! - Something must be allocated, checked or changed around the replacement, and given back later:
+//!   [`StatefulCallbacks`].
+//! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
+//! - The user decides at load time or through sysfs: [`param!`].
+//!
+//! # Callbacks revert, `Drop` only frees
+//!
+//! When a cumulative patch (`replace`) takes over, the unpatch callbacks of the replaced patch never run: its
+//! successor owns the changed system from then on. The state that the replaced patch still holds is dropped when its
+//! module is removed. So give the system back in [`StatefulCallbacks::pre_unpatch`] and
+//! [`StatefulCallbacks::post_unpatch`], and let the `Drop` of the state free memory and undo nothing.
+//!
+//! # Not supported
+//!
+//! - Functions that ftrace cannot reach: assembly, `notrace` and Rust functions have no `__fentry__` call site, and
+//!   the kernel refuses to patch them.
+//! - Unwinding or recovering from a panic in a callback: a panic stops the kernel, as everywhere in kernel Rust.
+//! - Enabling a disabled patch again: the core refuses it; load the module anew.
+//!
+//! Specification: `Documentation/livepatch/callbacks.rst`.
+//! C header: [`include/linux/livepatch.h`](srctree/include/linux/livepatch.h)
+
+#[allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unnecessary_transmutes,
+    unreachable_pub
+)]
+mod bindings {
+    pub use kernel::bindings::*;
+
+    include!(concat!(env!("KLP_OBJ"), "/klp_bindings.rs"));
+}
+
+use kernel::str::CStr;
+
+mod callbacks;
+mod macros;
+mod object;
+mod param;
+mod patch;
+mod slot;
+
+pub use callbacks::{
+    Callbacks,
+    Ops,
+    Slotted,
+    StatefulCallbacks, //
+};
+pub use object::{
+    ModuleState,
+    Object, //
+};
+pub use param::{
+    Choice,
+    Param,
+    ParamEntry,
+    ParamValue, //
+};
+pub use patch::{
+    Func,
+    Funcs,
+    Livepatch,
+    ObjectEntry,
+    Patch, //
+};
+pub use slot::{
+    Slot,
+    StateRef, //
+};
+
+/// The C string in `text`, for the macros of this crate.
+#[doc(hidden)]
+pub const fn cstr(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("a name must not contain a NUL byte"),
+    }
+}
+
+/// `text` with a final NUL byte, for the macros of this crate; `N` must be one more than its length.
+#[doc(hidden)]
+pub const fn modinfo_bytes<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut i = 0;
+    while i < text.len() {
+        bytes[i] = text.as_bytes()[i];
+        i += 1;
+    }
+    bytes
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds livepatch modules written in Rust on the crate `klp`. A module's Kbuild file says
+#
+#	klp-m := sysctl_update
+#	KLP ?= $(src)/../../shared/klp
+#	include $(KLP)/klp.mk
+#
+# and each name in klp-m becomes a module <name>.ko out of <name>.rs and the crate, which is compiled anew
+# in the module's own folder: a livepatch module stays self-contained, and the folder can be copied.
+# Further objects are listed as for any composite module: `sysctl_update-y := helpers.o`.
+#
+# Where the folder holds a bindings.h, bindgen turns it into bindings_generated.rs first. What of it is wanted
+# is said by bindgen's own options in `bindings-flags`.
+
+# Rust's `include!` finds the generated files here.
+export KLP_OBJ := $(abspath $(obj))
+
+obj-m += $(addsuffix .o,$(klp-m))
+$(foreach m,$(klp-m),$(eval $(m)-y += $(m)_main.o klp.o))
+
+# The kernel's own bindings serve for every type that is not named here, so that `struct kobject` and its like
+# are the same type on both sides. The opaque types mix packed and aligned parts, which Rust has no way to spell.
+klp-bindgen-common := --use-core --with-derive-default --ctypes-prefix kernel::ffi --no-layout-tests --no-debug '.*' \
+	--enable-function-attribute-detection --no-doc-comments --rust-target 1.85
+klp-opaque := $(addprefix --opaque-type ,alt_instr arch_lbr_state arch_specific_insn desc_struct local_apic \
+	x86_msi_addr_lo x86_msi_data xregs_state)
+klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allowlist-function 'klp_.*'
+
+quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
+      cmd_klp_bindgen = $(BINDGEN) $< $(klp-bindgen-common) $(klp-opaque) $(klp-flags) -o $@ -- \
+	$(filter-out $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) -fno-builtin -D__BINDGEN__ -DMODULE
+
+$(obj)/klp_bindings.rs: private klp-flags = $(klp-bindings-flags)
+$(obj)/klp_bindings.rs: $(KLP)/bindings.h FORCE
+	$(call if_changed,klp_bindgen)
+
+$(obj)/bindings_generated.rs: private klp-flags = $(bindings-flags)
+$(obj)/bindings_generated.rs: $(src)/bindings.h FORCE
+	$(call if_changed,klp_bindgen)
+
+klp-generated := klp_bindings.rs
+klp-own-bindings := $(if $(wildcard $(src)/bindings.h),bindings_generated.rs)
+
+RUSTFLAGS_klp.o := --crate-name klp --emit=metadata=$(obj)/libklp.rmeta
+$(obj)/klp.o: $(KLP)/src/lib.rs $(obj)/klp_bindings.rs FORCE
+	+$(call if_changed_rule,rustc_o_rs)
+
+define klp-module
+RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(obj)/libklp.rmeta
+$(obj)/$(1)_main.o: $(src)/$(1).rs $(obj)/klp.o $(addprefix $(obj)/,$(klp-own-bindings)) FORCE
+	+$$(call if_changed_rule,rustc_o_rs)
+endef
+$(foreach m,$(klp-m),$(eval $(call klp-module,$(m))))
+
+targets += $(klp-generated) $(klp-own-bindings)
+clean-files += $(klp-generated) $(klp-own-bindings) libklp.rmeta

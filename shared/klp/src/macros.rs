@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two macros that a module is written with.
+
+/// Declares a livepatch module.
+///
+/// Forwards the metadata to [`module!`](kernel::prelude::module), marks the module as a livepatch, builds the tables that
+/// [`klp_enable_patch()`] wants, and makes the module's init call [`Livepatch::init`] and then enable the patch.
+///
+/// - `type`: the module's own type, which implements [`Livepatch`].
+/// - `replace` (optional): `true` makes the patch cumulative; it replaces every patch that is enabled.
+/// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. `callbacks` names a type that implements
+///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`]; without either the object has none.
+/// - `functions` (optional): declares each old function as the object's source does, with its replacement behind `=`.
+///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string.
+///   Each entry begins with `unsafe`, because the compiler cannot compare the declaration with the kernel.
+///
+/// # Examples
+///
+/// ```ignore
+/// klp::livepatch! {
+///     type: CmdlinePatch,
+///     name: "cmdline",
+///     authors: ["An Author"],
+///     description: "Replace the content of /proc/cmdline",
+///     license: "GPL",
+///     objects: [
+///         vmlinux {
+///             callbacks: CmdlinePatch,
+///             functions: [
+///                 // SAFETY: The declaration is that of fs/proc/cmdline.c.
+///                 unsafe fn cmdline_proc_show(*mut seq_file, *mut c_void) -> c_int = replacement,
+///             ],
+///         },
+///     ],
+/// }
+/// ```
+///
+/// [`klp_enable_patch()`]: srctree/include/linux/livepatch.h
+/// [`Livepatch`]: crate::Livepatch
+/// [`Livepatch::init`]: crate::Livepatch::init
+/// [`Callbacks`]: crate::Callbacks
+/// [`StatefulCallbacks`]: crate::StatefulCallbacks
+#[macro_export]
+macro_rules! livepatch {
+    (
+        type: $type:ty,
+        name: $name:tt,
+        $(authors: $authors:tt,)?
+        $(description: $description:tt,)?
+        license: $license:tt,
+        $(imports_ns: $imports:tt,)?
+        $(replace: $replace:literal,)?
+        objects: [ $( $object:tt { $($body:tt)* } ),+ $(,)? ] $(,)?
+    ) => {
+        ::kernel::prelude::module! {
+            type: __Livepatch,
+            name: $name,
+            $(authors: $authors,)?
+            $(description: $description,)?
+            license: $license,
+            $(imports_ns: $imports,)?
+        }
+
+        $crate::modinfo!(__KLP_MODINFO, "livepatch=Y");
+
+        static __PATCH: $crate::Patch<{ [$(stringify!($object)),+].len() }> = $crate::Patch::new(
+            [$( $crate::livepatch!(@object $object { $($body)* }) ),+],
+            false $(|| $replace)?,
+        );
+
+        $( $crate::livepatch!(@slot { $($body)* }); )+
+
+        /// The module: the author's value, and the patch that is freed with it.
+        struct __Livepatch {
+            _author: $type,
+        }
+
+        impl ::kernel::Module for __Livepatch {
+            fn init(module: &'static ::kernel::ThisModule) -> ::kernel::error::Result<Self> {
+                let author = <$type as $crate::Livepatch>::init(module)?;
+                // SAFETY: The loader calls init once, and the patch is a static of this module.
+                unsafe { __PATCH.enable(module) }?;
+                Ok(Self { _author: author })
+            }
+        }
+
+        impl ::core::ops::Drop for __Livepatch {
+            fn drop(&mut self) {
+                // SAFETY: The module's value is dropped by its exit, which the core allows when no task can be in it.
+                unsafe { __PATCH.release() };
+            }
+        }
+    };
+
+    (@object $object:tt {
+        $(callbacks: $callbacks:ty,)?
+        $(stateful: $stateful:ty,)?
+        $(functions: [
+            $( $(#[$attr:meta])* unsafe fn $old:tt $(@ $pos:literal)?
+                ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:path ),* $(,)?
+        ] $(,)?)?
+    }) => {{
+        const LEN: usize = <[()]>::len(&[$($( $(#[$attr])* { let _ = stringify!($old); } ),*)?]) + 1;
+        static FUNCS: $crate::Funcs<LEN> = $crate::Funcs::new([
+            $($(
+                $(#[$attr])*
+                {
+                    let new: unsafe extern "C" fn($($arg),*) $(-> $ret)? = $new;
+                    // SAFETY: The author vouches for the declaration.
+                    unsafe {
+                        $crate::Func::new($crate::livepatch!(@name $old), 0 $(+ $pos)?, new as *mut _)
+                    }
+                },
+            )*)?
+            $crate::Func::END,
+        ]);
+        #[allow(unused_mut, unused_assignments)]
+        const fn ops() -> $crate::Ops {
+            let mut ops = $crate::Ops::NONE;
+            $(ops = $crate::Ops::callbacks::<$callbacks>();)?
+            $(ops = $crate::Ops::stateful::<$stateful>();)?
+            ops
+        }
+        $crate::ObjectEntry::new($crate::livepatch!(@module $object), &FUNCS, ops())
+    }};
+
+    (@slot { $(callbacks: $callbacks:ty,)? $(functions: $functions:tt $(,)?)? }) => {};
+    (@slot { stateful: $stateful:ty, $(functions: $functions:tt $(,)?)? }) => {
+        impl $crate::Slotted for $stateful {
+            fn slot() -> &'static $crate::Slot<<Self as $crate::StatefulCallbacks>::State> {
+                static SLOT: $crate::Slot<<$stateful as $crate::StatefulCallbacks>::State> =
+                    $crate::Slot::new();
+                &SLOT
+            }
+        }
+    };
+
+    (@module vmlinux) => { ::core::option::Option::None };
+    (@module $module:literal) => { ::core::option::Option::Some($crate::livepatch!(@name $module)) };
+
+    (@name $name:literal) => { $crate::cstr(concat!($name, "\0")) };
+    (@name $name:ident) => { $crate::cstr(concat!(stringify!($name), "\0")) };
+}
+
+/// Declares a module parameter that sysfs shows and, with a permission such as `0o644`, rewrites.
+///
+/// The first word is the static's name, the second the parameter's; then follow type, default, permissions as in
+/// `module_param()`, and the text that `modinfo` prints. The type is `bool`, `i32` or `u32`, or an `enum` that is declared
+/// on the spot, whose variants are words. A value that does not fit is refused with `EINVAL`: at load time the module does
+/// not load and the kernel log names parameter and value.
+///
+/// # Examples
+///
+/// ```ignore
+/// klp::param! {
+///     static WHEN("when"): enum When { Pre = "pre", Post = "post" } = When::Pre, 0o444,
+///     "raise the limits before the functions are patched (pre) or after (post)"
+/// }
+///
+/// klp::param! {
+///     static PRE_PATCH_RET("pre_patch_ret"): i32 = 0, 0o644, "errno that pre_patch returns"
+/// }
+///
+/// if WHEN.get() == When::Post { /* … */ }
+/// ```
+#[macro_export]
+macro_rules! param {
+    (
+        $(#[$meta:meta])*
+        static $static:ident($name:literal):
+            enum $enum:ident { $($variant:ident = $word:literal),+ $(,)? } = $default:expr,
+        $perm:literal, $description:literal $(,)?
+    ) => {
+        #[doc = concat!("The values of the parameter `", $name, "`.")]
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        #[repr(i32)]
+        enum $enum {
+            $(#[doc = concat!("`", $word, "`")] $variant,)+
+        }
+
+        // SAFETY: The enum is as large as an `i32`, and the functions of `Choice` store and load this very type.
+        unsafe impl $crate::ParamValue for $enum {
+            const OPS: &'static ::kernel::bindings::kernel_param_ops = &<Self as $crate::Choice>::CHOICE_OPS;
+        }
+
+        impl $crate::Choice for $enum {
+            const WORDS: &'static [(&'static ::kernel::str::CStr, Self)] =
+                &[$(($crate::cstr(concat!($word, "\0")), Self::$variant)),+];
+        }
+
+        $crate::param!(@static $(#[$meta])* $static, $name, $enum, "charp", $default, $perm, $description);
+    };
+
+    (
+        $(#[$meta:meta])*
+        static $static:ident($name:literal): $ty:tt = $default:expr, $perm:literal, $description:literal $(,)?
+    ) => {
+        $crate::param!(
+            @static $(#[$meta])* $static, $name, $ty, $crate::param!(@kind $ty), $default, $perm, $description
+        );
+    };
+
+    (@kind bool) => { "bool" };
+    (@kind i32) => { "int" };
+    (@kind u32) => { "uint" };
+
+    (
+        @static $(#[$meta:meta])* $static:ident, $name:literal, $ty:ty, $kind:expr, $default:expr, $perm:literal,
+        $description:literal
+    ) => {
+        $(#[$meta])*
+        static $static: $crate::Param<$ty> = $crate::Param::new($default);
+
+        const _: () = {
+            #[link_section = "__param"]
+            #[used(compiler)]
+            static ENTRY: $crate::ParamEntry = $crate::ParamEntry::new(
+                $crate::cstr(concat!($name, "\0")),
+                // SAFETY: Only the address is taken.
+                unsafe { (&raw const ::kernel::bindings::__this_module).cast_mut() },
+                &$static,
+                $perm,
+            );
+            $crate::modinfo!(KIND, concat!("parmtype=", $name, ":", $kind));
+            $crate::modinfo!(TEXT, concat!("parm=", $name, ":", $description));
+        };
+    };
+}
+
+/// Puts a `tag=value` string into the module's `.modinfo`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! modinfo {
+    ($static:ident, $text:expr) => {
+        #[link_section = ".modinfo"]
+        #[used(compiler)]
+        static $static: [u8; $text.len() + 1] = $crate::modinfo_bytes($text);
+    };
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Module parameters that sysfs shows and, where allowed, rewrites at run time.
+//!
+//! `kernel::module!` offers integers that are written once and are not in sysfs. A livepatch is often steered while it
+//! is loaded, so [`param!`](crate::param!) makes the entry that the C macro `module_param()` makes.
+//!
+//! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
+
+use core::cell::UnsafeCell;
+
+use kernel::{
+    bindings,
+    ffi::{
+        c_char,
+        c_int, //
+    },
+    prelude::*,
+    str::CStr, //
+};
+
+/// A module parameter, made by [`param!`](crate::param!).
+///
+/// User space may rewrite it at any time where its permissions allow, so read it once and decide on what was read.
+#[repr(transparent)]
+pub struct Param<T: ParamValue>(UnsafeCell<T>);
+
+// SAFETY: By the contract of `ParamValue` all accesses are single ones, of which any order and any value is fine.
+unsafe impl<T: ParamValue> Sync for Param<T> {}
+
+impl<T: ParamValue> Param<T> {
+    /// A parameter with its default.
+    #[doc(hidden)]
+    pub const fn new(default: T) -> Self {
+        Self(UnsafeCell::new(default))
+    }
+
+    /// The value now, as by `READ_ONCE()`.
+    pub fn get(&self) -> T {
+        // SAFETY: The cell is valid, and `T` is read by a single access.
+        unsafe { self.0.get().read_volatile() }
+    }
+}
+
+/// A type that a parameter may have: `bool`, `i32`, `u32`, and the words that [`param!`](crate::param!) declares.
+///
+/// # Safety
+///
+/// The type must be no larger than a machine word, and `OPS` must set and show a value of this very type through
+/// `kernel_param.arg`.
+pub unsafe trait ParamValue: Copy + 'static {
+    /// The kernel's functions for the type.
+    #[doc(hidden)]
+    const OPS: &'static bindings::kernel_param_ops;
+}
+
+macro_rules! kernel_ops {
+    ($($ty:ty => $ops:ident),* $(,)?) => {
+        $(
+            // SAFETY: The kernel's `param_set_*()` and `param_get_*()` of this type access it as such.
+            unsafe impl ParamValue for $ty {
+                // SAFETY: The kernel never writes to its own table.
+                const OPS: &'static bindings::kernel_param_ops = unsafe { &bindings::$ops };
+            }
+        )*
+    };
+}
+
+kernel_ops! {
+    bool => param_ops_bool,
+    i32 => param_ops_int,
+    u32 => param_ops_uint,
+}
+
+/// A parameter that is one of several words; [`param!`](crate::param!) implements it.
+pub trait Choice: ParamValue + PartialEq {
+    /// The words and what they mean.
+    const WORDS: &'static [(&'static CStr, Self)];
+
+    /// The kernel's table for the type.
+    #[doc(hidden)]
+    const CHOICE_OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
+        flags: 0,
+        set: Some(set_choice::<Self>),
+        get: Some(get_choice::<Self>),
+        free: None,
+    };
+}
+
+/// Accepts one of the words, with or without the newline that `echo` adds; else `EINVAL`.
+unsafe extern "C" fn set_choice<T: Choice>(
+    val: *const c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    if val.is_null() {
+        return EINVAL.to_errno();
+    }
+    for (word, value) in T::WORDS {
+        // SAFETY: The kernel passes a C string, and `word` is one.
+        if unsafe { bindings::sysfs_streq(val, word.as_char_ptr()) } {
+            // SAFETY: `ParamEntry::new` made `arg` point to a `Param<T>` in a static.
+            let param = unsafe { &*(*param).__bindgen_anon_1.arg.cast::<Param<T>>() };
+            // SAFETY: The cell is valid, and `T` is written by a single access.
+            unsafe { param.0.get().write_volatile(*value) };
+            return 0;
+        }
+    }
+    EINVAL.to_errno()
+}
+
+/// Shows the word and a newline.
+unsafe extern "C" fn get_choice<T: Choice>(
+    buffer: *mut c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    // SAFETY: As in `set_choice`.
+    let now = unsafe { &*(*param).__bindgen_anon_1.arg.cast::<Param<T>>() }.get();
+    let Some((word, _)) = T::WORDS.iter().find(|(_, value)| *value == now) else {
+        return EINVAL.to_errno();
+    };
+    // SAFETY: The kernel passes a page, which is what `sysfs_emit()` asks for; the format takes one C string.
+    unsafe { bindings::sysfs_emit(buffer, c"%s\n".as_char_ptr(), word.as_char_ptr()) }
+}
+
+/// The entry in the section `__param` that tells the module loader and sysfs of a parameter.
+#[doc(hidden)]
+#[repr(transparent)]
+pub struct ParamEntry(bindings::kernel_param);
+
+// SAFETY: The kernel serializes what it does with the entry; the value itself is atomic.
+unsafe impl Sync for ParamEntry {}
+
+impl ParamEntry {
+    /// The entry of `param`.
+    pub const fn new<T: ParamValue>(
+        name: &'static CStr,
+        module: *mut bindings::module,
+        param: &'static Param<T>,
+        perm: u16,
+    ) -> Self {
+        assert!(perm & !0o664 == 0, "permissions beyond 0664");
+        Self(bindings::kernel_param {
+            name: kernel::str::as_char_ptr_in_const_context(name),
+            mod_: module,
+            ops: T::OPS,
+            perm,
+            level: -1,
+            flags: 0,
+            __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
+                arg: core::ptr::from_ref(param).cast_mut().cast(),
+            },
+        })
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tables of a patch: functions, objects, and the patch itself.
+//!
+//! The core keeps its own bookkeeping (kobjects, lists, flags) inside these structures, so they live in statics with
+//! interior mutability and are never moved.
+//!
+//! C header: [`include/linux/livepatch.h`](srctree/include/linux/livepatch.h)
+
+use core::{
+    cell::UnsafeCell,
+    mem::zeroed, //
+};
+
+use kernel::{
+    error::to_result,
+    ffi::c_ulong,
+    prelude::*,
+    str::CStr, //
+};
+
+use crate::{
+    bindings,
+    callbacks::Ops, //
+};
+
+/// What the module of a livepatch does besides patching.
+///
+/// [`livepatch!`](crate::livepatch!) calls [`init`](Livepatch::init) and then enables the patch, as the last fallible
+/// step of the module's init. Callbacks run inside that step, before the module's value is in its place, so they are
+/// never handed one. The value is dropped when the module is removed.
+pub trait Livepatch: Sized + Send + Sync {
+    /// Checks parameters and acquires what lives as long as the module.
+    ///
+    /// Process context; may sleep; `klp_mutex` is not held.
+    ///
+    /// # Errors
+    ///
+    /// With an error the patch is not enabled and the load of the module fails with that errno.
+    fn init(module: &'static ThisModule) -> Result<Self>;
+}
+
+/// One function to replace: `struct klp_func`.
+#[repr(transparent)]
+pub struct Func(bindings::klp_func);
+
+impl Func {
+    /// The entry that ends a table.
+    // SAFETY: All fields are integers, booleans, nullable pointers and structures of these.
+    pub const END: Self = Self(unsafe { zeroed() });
+
+    /// Replaces the function `old_name` by `new_func`.
+    ///
+    /// `sympos` chooses among symbols of that name within the object, counted from 1 in the order of kallsyms;
+    /// 0 asks for a name that is unique.
+    ///
+    /// # Safety
+    ///
+    /// `new_func` must be a function with the calling convention and the signature that the compiler gave the old one in the
+    /// kernel at hand, and must do what callers rely on the old one to do.
+    pub const unsafe fn new(
+        old_name: &'static CStr,
+        sympos: c_ulong,
+        new_func: *mut c_void,
+    ) -> Self {
+        Self(bindings::klp_func {
+            old_name: kernel::str::as_char_ptr_in_const_context(old_name),
+            new_func,
+            old_sympos: sympos,
+            ..Self::END.0
+        })
+    }
+}
+
+/// The functions of one object, ended by [`Func::END`].
+#[repr(transparent)]
+pub struct Funcs<const N: usize>(UnsafeCell<[Func; N]>);
+
+// SAFETY: Only the core accesses the content, under `klp_mutex` or by its own lockless rules.
+unsafe impl<const N: usize> Sync for Funcs<N> {}
+
+impl<const N: usize> Funcs<N> {
+    /// The table of `funcs`, the last of which must be [`Func::END`].
+    pub const fn new(funcs: [Func; N]) -> Self {
+        assert!(
+            N > 0 && funcs[N - 1].0.old_name.is_null(),
+            "a table of functions must end with Func::END"
+        );
+        let table = Self(UnsafeCell::new(funcs));
+        table
+    }
+}
+
+/// One object to patch: `struct klp_object`, and how to free what its callbacks keep.
+pub struct ObjectEntry {
+    raw: bindings::klp_object,
+    release: Option<fn()>,
+}
+
+impl ObjectEntry {
+    /// Patches `funcs` of the module `name`, or of the kernel itself without a name, with `ops` around it.
+    pub const fn new<const N: usize>(
+        name: Option<&'static CStr>,
+        funcs: &'static Funcs<N>,
+        ops: Ops,
+    ) -> Self {
+        Self {
+            raw: bindings::klp_object {
+                name: match name {
+                    Some(name) => kernel::str::as_char_ptr_in_const_context(name),
+                    None => core::ptr::null(),
+                },
+                funcs: funcs.0.get().cast(),
+                callbacks: ops.raw,
+                // SAFETY: As for `Func::END`.
+                ..unsafe { zeroed() }
+            },
+            release: ops.release,
+        }
+    }
+}
+
+/// A patch of `N` objects: `struct klp_patch` and its table of objects.
+///
+/// [`livepatch!`](crate::livepatch!) makes one in a static.
+pub struct Patch<const N: usize> {
+    raw: UnsafeCell<bindings::klp_patch>,
+    objects: UnsafeCell<Table<N>>,
+    release: [Option<fn()>; N],
+}
+
+/// The objects and the empty one that ends the table.
+#[repr(C)]
+struct Table<const N: usize> {
+    objects: [bindings::klp_object; N],
+    end: bindings::klp_object,
+}
+
+// SAFETY: Only the core accesses `raw` and `objects` once the patch is enabled, under `klp_mutex` or by its own lockless
+// rules; `enable` is called once.
+unsafe impl<const N: usize> Sync for Patch<N> {}
+
+impl<const N: usize> Patch<N> {
+    /// The patch of `entries`; `replace` makes it cumulative: it replaces all patches that are enabled.
+    pub const fn new(entries: [ObjectEntry; N], replace: bool) -> Self {
+        // SAFETY: As for `Func::END`.
+        let mut objects: [bindings::klp_object; N] = unsafe { zeroed() };
+        let mut release = [None; N];
+        let mut i = 0;
+        while i < N {
+            // SAFETY: The entry is read once and then forgotten; nothing in it has drop glue.
+            objects[i] = unsafe { core::ptr::read(&entries[i].raw) };
+            release[i] = entries[i].release;
+            i += 1;
+        }
+        core::mem::forget(entries);
+        Self {
+            raw: UnsafeCell::new(bindings::klp_patch {
+                replace,
+                // SAFETY: As for `Func::END`.
+                ..unsafe { zeroed() }
+            }),
+            objects: UnsafeCell::new(Table {
+                objects,
+                // SAFETY: As for `Func::END`.
+                end: unsafe { zeroed() },
+            }),
+            release,
+        }
+    }
+
+    /// Registers and enables the patch: `klp_enable_patch()`.
+    ///
+    /// Runs the pre-patch callbacks and starts the transition, which may end later. Process context; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while another patch is in transition; `EINVAL` for a symbol that is missing or not unique and for a patch that
+    /// is not compatible with those installed; else the error of a pre-patch callback.
+    ///
+    /// # Safety
+    ///
+    /// Must be called at most once, from the init of `module`, in whose memory `self` lives.
+    pub unsafe fn enable(&'static self, module: &'static ThisModule) -> Result {
+        let raw = self.raw.get();
+        // SAFETY: By the duty of this function nobody else knows the patch yet.
+        unsafe {
+            (*raw).mod_ = module.as_ptr();
+            (*raw).objs = self.objects.get().cast();
+        }
+        // SAFETY: `raw` is complete: its tables are terminated and live, as the patch itself, as long as the module.
+        to_result(unsafe { bindings::klp_enable_patch(raw) })
+    }
+
+    /// Frees the states that a replaced patch still holds. Nothing is reverted.
+    ///
+    /// # Safety
+    ///
+    /// Must be called from the exit of the module: no callback and no replacement function can run any more.
+    pub unsafe fn release(&self) {
+        self.release.iter().flatten().for_each(|release| release());
+    }
+}
