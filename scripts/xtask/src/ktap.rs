@@ -1,1 +1,448 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! KTAP, the kernel's test output (`Documentation/dev-tools/ktap.rst`), and the TAP it comes from.
+//!
+//! Nested results are flattened: a case inside `outer` is called `outer: inner`. A result line that
+//! closes nested cases counts only when it says something that they do not: that all of them passed
+//! and it failed nevertheless. Whatever is wrong with the output itself (no plan, another number of
+//! results than planned, an end before the last result, a bail-out) is a problem, and the caller
+//! counts each as a failure: silence is not success.
+
+/// The exit status by which a kselftest says that it was skipped as a whole.
+pub const SKIP_STATUS: i32 = 4;
+
+/// How a case ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    Fail,
+    /// Not run, and why.
+    Skip(String),
+    /// Known not to work (`# TODO`), and why; a skip with another name.
+    Todo(String),
+}
+
+/// One result line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub name: String,
+    pub verdict: Verdict,
+    /// What was printed between the result before and this one.
+    pub said: Vec<String>,
+}
+
+/// What a test script reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub cases: Vec<Case>,
+    /// What is wrong with the output itself.
+    pub problems: Vec<String>,
+    /// Why the whole script was skipped (`1..0 # SKIP why`).
+    pub skipped: Option<String>,
+    /// What was printed after the last result.
+    pub rest: Vec<String>,
+}
+
+#[derive(Default)]
+struct Level {
+    indent: usize,
+    plan: Option<usize>,
+    results: usize,
+    /// `# Subtest: name`.
+    name: Option<String>,
+    /// Index of the first case of this level and those below it.
+    first_case: usize,
+    versions: usize,
+}
+
+/// What a line is, once its indentation is gone.
+enum Line<'a> {
+    Version,
+    Plan(usize, Option<String>),
+    Result {
+        ok: bool,
+        number: Option<usize>,
+        name: &'a str,
+        directive: Option<Verdict>,
+    },
+    Subtest(&'a str),
+    BailOut(&'a str),
+    Other,
+}
+
+fn classify(line: &str) -> Line<'_> {
+    if line.starts_with("KTAP version ") || line.starts_with("TAP version ") {
+        return Line::Version;
+    }
+    if let Some(rest) = line.strip_prefix("Bail out!") {
+        return Line::BailOut(rest.trim());
+    }
+    if let Some(name) = line.strip_prefix("# Subtest:") {
+        return Line::Subtest(name.trim());
+    }
+    if let Some(rest) = line.strip_prefix("1..") {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        let after = after.trim_start();
+        if let Ok(number) = number.parse() {
+            if after.is_empty() || after.starts_with('#') {
+                return Line::Plan(number, skip_reason(after));
+            }
+        }
+        return Line::Other;
+    }
+    let (ok, rest) = match (line.strip_prefix("not ok"), line.strip_prefix("ok")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return Line::Other,
+    };
+    if !rest.is_empty() && !rest.starts_with(' ') {
+        return Line::Other;
+    }
+    let rest = rest.trim();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, after) = rest.split_at(digits);
+    let (number, rest) = if after.is_empty() || after.starts_with(' ') {
+        (number.parse().ok(), after.trim_start())
+    } else {
+        (None, rest)
+    };
+    let rest = rest.strip_prefix("- ").unwrap_or(rest);
+    let (name, directive) = split_directive(rest);
+    Line::Result {
+        ok,
+        number,
+        name,
+        directive,
+    }
+}
+
+/// `# SKIP why` at the end of a plan.
+fn skip_reason(after: &str) -> Option<String> {
+    match split_directive(after).1 {
+        Some(Verdict::Skip(why)) => Some(why),
+        _ => None,
+    }
+}
+
+/// Split `name # SKIP why`; a directive of another kind (`# time=…`) is dropped from the name.
+fn split_directive(text: &str) -> (&str, Option<Verdict>) {
+    let at = if text.starts_with('#') {
+        Some(0)
+    } else {
+        // An escaped `\#` is a part of the name.
+        text.match_indices(" #")
+            .map(|(at, _)| at)
+            .find(|&at| !text[..at].ends_with('\\'))
+    };
+    let Some(at) = at else {
+        return (text.trim_end(), None);
+    };
+    let name = text[..at].trim_end();
+    let directive = text[at..].trim_start().trim_start_matches('#').trim();
+    let (word, why) = directive.split_once(' ').unwrap_or((directive, ""));
+    let why = why.trim().to_owned();
+    match word.to_ascii_uppercase().trim_end_matches(':') {
+        "SKIP" | "SKIPPED" => (name, Some(Verdict::Skip(why))),
+        "TODO" | "XFAIL" => (name, Some(Verdict::Todo(why))),
+        "TIMEOUT" | "ERROR" => (name, Some(Verdict::Fail)),
+        "TIME" => (name, None),
+        // Not a directive after all: `# 3 items` is a name like any other.
+        _ if word.contains('=') => (name, None),
+        _ => (text.trim_end(), None),
+    }
+}
+
+/// Read what a script printed.
+pub fn parse(output: &str) -> Report {
+    let mut report = Report::default();
+    let mut levels: Vec<Level> = vec![Level::default()];
+    let mut said: Vec<String> = Vec::new();
+    let mut any = false;
+
+    for raw in output.lines() {
+        let line = raw.trim_end();
+        let body = line.trim_start();
+        let indent = line.len() - body.len();
+        let kind = classify(body);
+        if matches!(kind, Line::Other) {
+            if !body.is_empty() {
+                said.push(line.to_owned());
+            }
+            continue;
+        }
+        any = true;
+        // Deeper levels end when something shallower speaks; a result at this depth closes them.
+        let mut closed: Option<Level> = None;
+        while levels.last().is_some_and(|l| l.indent > indent) {
+            if let Some(level) = levels.pop() {
+                close(&level, &mut report.problems);
+                closed = Some(level);
+            }
+        }
+        if levels.last().is_none_or(|l| l.indent < indent) {
+            levels.push(Level {
+                indent,
+                first_case: report.cases.len(),
+                ..Level::default()
+            });
+        }
+        let Some(level) = levels.last_mut() else {
+            continue;
+        };
+        match kind {
+            // Went with the comments already.
+            Line::Other => {}
+            Line::Version => level.versions += 1,
+            Line::Subtest(name) => level.name = Some(name.to_owned()),
+            Line::Plan(count, why) => {
+                if level.plan.replace(count).is_some() {
+                    report.problems.push("two plans".to_owned());
+                }
+                if count == 0 && indent == 0 {
+                    report.skipped = Some(why.unwrap_or_default());
+                }
+            }
+            Line::BailOut(why) => {
+                report.problems.push(if why.is_empty() {
+                    "bailed out".to_owned()
+                } else {
+                    format!("bailed out: {why}")
+                });
+            }
+            Line::Result {
+                ok,
+                number,
+                name,
+                directive,
+            } => {
+                level.results += 1;
+                if let Some(number) = number.filter(|&n| n != level.results) {
+                    report.problems.push(format!(
+                        "result {number} where result {} was due",
+                        level.results
+                    ));
+                    level.results = level.results.max(number);
+                }
+                let name = match (name.is_empty(), number) {
+                    (false, _) => name.to_owned(),
+                    (true, Some(number)) => format!("case {number}"),
+                    (true, None) => format!("case {}", level.results),
+                };
+                let verdict = match (ok, directive) {
+                    (_, Some(Verdict::Fail)) => Verdict::Fail,
+                    // `ok # SKIP` and `not ok # SKIP` both mean that it was not run.
+                    (_, Some(verdict)) => verdict,
+                    (true, None) => Verdict::Pass,
+                    (false, None) => Verdict::Fail,
+                };
+                let case = Case {
+                    name,
+                    verdict,
+                    said: std::mem::take(&mut said),
+                };
+                let nested = closed
+                    .map(|l| l.first_case)
+                    .filter(|&first| first < report.cases.len());
+                match nested {
+                    Some(first) => {
+                        let inner = &mut report.cases[first..];
+                        prefix(inner, &case.name);
+                        let inner_failed = inner.iter().any(|c| c.verdict == Verdict::Fail);
+                        if case.verdict == Verdict::Fail && !inner_failed {
+                            report.cases.push(case);
+                        }
+                    }
+                    None => report.cases.push(case),
+                }
+            }
+        }
+    }
+    while let Some(level) = levels.pop() {
+        if any {
+            close(&level, &mut report.problems);
+            if let Some(name) = &level.name {
+                prefix(&mut report.cases[level.first_case..], name);
+            }
+        }
+    }
+    if !any {
+        report.problems.push("no KTAP output".to_owned());
+    }
+    report.rest = said;
+    report
+}
+
+fn prefix(cases: &mut [Case], outer: &str) {
+    for case in cases {
+        case.name = format!("{outer}: {}", case.name);
+    }
+}
+
+fn close(level: &Level, problems: &mut Vec<String>) {
+    match level.plan {
+        Some(plan) if level.results < plan => problems.push(format!(
+            "the output ends early: {} of {plan} results",
+            level.results
+        )),
+        Some(plan) if level.results > plan => problems.push(format!(
+            "{} results where {plan} were planned",
+            level.results
+        )),
+        // An inner level may do without a plan; TAP has none there either.
+        None if level.indent == 0 && level.results > 0 => {
+            problems.push("no plan (`1..N`)".to_owned());
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(report: &Report) -> Vec<(&str, &Verdict)> {
+        report
+            .cases
+            .iter()
+            .map(|c| (c.name.as_str(), &c.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn a_plain_report() {
+        let report = parse(
+            "TAP version 13\n1..3\n# hello\nok 1 first # with a hash\nnot ok 2 - second\n\
+             ok 3 third # SKIP no ethtool\n",
+        );
+        assert_eq!(
+            verdicts(&report),
+            [
+                ("first # with a hash", &Verdict::Pass),
+                ("second", &Verdict::Fail),
+                ("third", &Verdict::Skip("no ethtool".to_owned())),
+            ]
+        );
+        assert_eq!(report.problems, Vec::<String>::new());
+        assert_eq!(report.cases[0].said, ["# hello"]);
+    }
+
+    #[test]
+    fn directives_of_all_kinds() {
+        let report = parse(
+            "KTAP version 1\n1..6\nok 1 a # time=12ms\nnot ok 2 b # SKIP: why\nok 3 c # skip\n\
+             not ok 4 d # TODO later\nok 5 e # TIMEOUT 45 seconds\nok 6 R7: f \\# g # SKIP h\n",
+        );
+        assert_eq!(
+            verdicts(&report),
+            [
+                ("a", &Verdict::Pass),
+                ("b", &Verdict::Skip("why".to_owned())),
+                ("c", &Verdict::Skip(String::new())),
+                ("d", &Verdict::Todo("later".to_owned())),
+                ("e", &Verdict::Fail),
+                ("R7: f \\# g", &Verdict::Skip("h".to_owned())),
+            ]
+        );
+    }
+
+    #[test]
+    fn nested_results_are_flattened() {
+        let report = parse(
+            "KTAP version 1\n1..2\n  KTAP version 1\n  1..2\n  ok 1 one\n  ok 2 two\nok 1 outer\n\
+             \x20 # Subtest: named\n  1..1\n    1..1\n    not ok 1 deep\n  not ok 1 middle\n\
+             not ok 2 named\n",
+        );
+        assert_eq!(
+            verdicts(&report),
+            [
+                ("outer: one", &Verdict::Pass),
+                ("outer: two", &Verdict::Pass),
+                ("named: middle: deep", &Verdict::Fail),
+            ]
+        );
+        assert_eq!(report.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_outer_failure_of_its_own_counts() {
+        let report = parse("1..1\n  1..1\n  ok 1 inner\nnot ok 1 outer\n");
+        assert_eq!(
+            verdicts(&report),
+            [("outer: inner", &Verdict::Pass), ("outer", &Verdict::Fail)]
+        );
+    }
+
+    #[test]
+    fn an_early_end_is_a_problem() {
+        let report = parse("KTAP version 1\n1..3\nok 1 a\n");
+        assert_eq!(report.problems, ["the output ends early: 1 of 3 results"]);
+    }
+
+    #[test]
+    fn too_many_results_are_a_problem() {
+        let report = parse("1..1\nok 1 a\nok 2 b\n");
+        assert_eq!(report.problems, ["2 results where 1 were planned"]);
+    }
+
+    #[test]
+    fn a_missing_plan_is_a_problem() {
+        assert_eq!(parse("ok 1 a\n").problems, ["no plan (`1..N`)"]);
+        // A plan at the end is allowed.
+        assert_eq!(parse("ok 1 a\n1..1\n").problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_number_out_of_order_is_a_problem() {
+        let report = parse("1..3\nok 1 a\nok 3 c\n");
+        assert_eq!(report.problems, ["result 3 where result 2 was due"]);
+    }
+
+    #[test]
+    fn silence_is_a_problem() {
+        assert_eq!(parse("").problems, ["no KTAP output"]);
+        assert_eq!(
+            parse("bash: no such file\nokay\n").problems,
+            ["no KTAP output"]
+        );
+    }
+
+    #[test]
+    fn a_bail_out_is_a_problem() {
+        let report = parse("1..2\nok 1 a\nBail out! no network\n");
+        assert_eq!(
+            report.problems,
+            [
+                "bailed out: no network",
+                "the output ends early: 1 of 2 results"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_whole_script_can_be_skipped() {
+        let report = parse("TAP version 13\n1..0 # SKIP needs two network cards\n");
+        assert_eq!(report.skipped.as_deref(), Some("needs two network cards"));
+        assert_eq!(report.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn odd_input_does_no_harm() {
+        for text in [
+            "1..",
+            "1..99999999999999999999999",
+            "ok",
+            "not ok",
+            "ok 99999999999999999999999 x",
+            "   ok 1",
+            "ok 1 é # SKIP ü",
+            "# Subtest:",
+            "Bail out!",
+            "1..2 rubbish",
+            "\u{0}\u{1b}[0m",
+            "    1..2\n  1..2\nok\n",
+        ] {
+            parse(text);
+        }
+    }
+}

@@ -19,7 +19,6 @@ mod process;
 mod progress;
 mod run;
 mod shell;
-mod symbolize;
 mod test;
 mod tidy;
 mod timeline;

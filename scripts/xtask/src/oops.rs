@@ -1,1 +1,304 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What a kernel complains of in its log, and where in the source that is.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::LazyLock;
+use std::time::Duration;
+use std::time::Instant;
+
+use regex::Regex;
+
+use crate::kernel::Kernel;
+use crate::process;
+
+/// How many lines one complaint may take.
+const LONGEST: usize = 120;
+
+/// How many lines may follow a complaint's first line before its trace begins.
+const LEAD: usize = 12;
+
+/// How long the symboliser may take; raw addresses are better than waiting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What begins a complaint, wherever it stands in the log.
+static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?x)
+        Kernel\ panic\ -\ not\ syncing
+        | \bOops:
+        | kernel\ BUG\ at
+        | \bBUG:\ 
+        | WARNING:\ (CPU:|at\ |.*\bat\ .*\+0x|possible\ |suspicious\ |inconsistent\ |bad\ unlock|held\ lock|lock\ held|Nested\ lock|stack\ |kernel\ stack)
+        | general\ protection\ fault
+        | \bKASAN:
+        | \bUBSAN:
+        | \bKCSAN:
+        | possible\ (circular|recursive)\ locking
+        | possible\ irq\ lock\ inversion
+        | INFO:\ (task\ .*\ blocked\ for|suspicious\ RCU|trying\ to\ register\ non-static\ key|rcu_.*stall)
+        | rcu:\ INFO:\ .*stall
+        | kmemleak:\ [1-9]\d*\ new\ suspected
+        | DEBUG_LOCKS_WARN_ON
+        | unable\ to\ handle\ (kernel|page)
+        | (invalid\ opcode|divide\ error|stack\ segment|double\ fault):
+        | refcount_t:\ 
+        | (list_add|list_del)\ corruption
+        | sysfs:\ cannot\ create\ duplicate
+        | unregister_netdevice:\ waiting
+        | scheduling\ while\ atomic
+        | Bad\ page\ state
+        | Object\ .*\ remaining\ in\ 
+        | rust_kernel:\ panicked\ at
+        ",
+    )
+});
+
+/// What only a kernel at its end says.
+static FATAL: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"Kernel panic - not syncing|\bOops: |kernel BUG at "));
+
+/// The line with which a trace ends.
+static TRACE_END: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"---\[ end (trace|Kernel panic)|</TASK>|^=+$"));
+
+/// What the kernel prints before each line: the time, perhaps the caller.
+static PREFIX: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(<\d+>)?\[\s*\d+\.\d+\](\[\s*[TC]\d+\])? ?"));
+
+/// A line that belongs to some trace.
+static IN_TRACE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^\s|^(CPU|Modules linked in|Hardware name|RIP|RSP|Code|Call Trace|R[A-D0-9][X0-9]|CR2|DR|FS|CS|PKRU|Workqueue|Tainted)\b|\+0x[0-9a-f]+/0x",
+    )
+});
+
+/// A constant pattern; a mistake in one shows in the first unit test.
+fn pattern(text: &str) -> Regex {
+    #[expect(
+        clippy::expect_used,
+        reason = "a constant, compiled by every unit test"
+    )]
+    Regex::new(text).expect("a valid pattern")
+}
+
+/// One complaint of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Its first line, without the time.
+    pub title: String,
+    /// All of its lines as they stand in the log.
+    pub lines: Vec<String>,
+}
+
+/// A log line without what printk puts before it.
+pub fn message(line: &str) -> &str {
+    let end = PREFIX.find(line).map_or(0, |m| m.end());
+    line.get(end..).unwrap_or(line)
+}
+
+/// Lines that test scripts and this tool write into the log; they may quote anything.
+fn is_ours(message: &str) -> bool {
+    ["% ", "# ", "! "]
+        .iter()
+        .any(|mark| message.starts_with(mark))
+}
+
+/// Did this kernel come to its end?
+pub fn is_fatal(log: &str) -> bool {
+    log.lines()
+        .map(message)
+        .any(|line| !is_ours(line) && FATAL.is_match(line))
+}
+
+/// Every complaint in `log`, in order.
+pub fn complaints(log: &str) -> Vec<Complaint> {
+    let lines: Vec<&str> = log.lines().collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let first = message(lines[at]);
+        if is_ours(first) || first.starts_with("Kernel command line") || !COMPLAINT.is_match(first)
+        {
+            at += 1;
+            continue;
+        }
+        let end = end_of(&lines, at);
+        found.push(Complaint {
+            title: first.trim().to_owned(),
+            lines: lines[at..end].iter().map(|l| (*l).to_owned()).collect(),
+        });
+        at = end;
+    }
+    found
+}
+
+/// The line after the complaint that begins at `start`.
+fn end_of(lines: &[&str], start: usize) -> usize {
+    let limit = lines.len().min(start + LONGEST);
+    let mut end = start + 1;
+    let mut last = start;
+    while end < limit {
+        let line = message(lines[end]);
+        if is_ours(line) {
+            break;
+        }
+        if IN_TRACE.is_match(line) || COMPLAINT.is_match(line) {
+            last = end;
+        }
+        if TRACE_END.is_match(line) && last > start {
+            return end + 1;
+        }
+        if end - last > LEAD {
+            break;
+        }
+        end += 1;
+    }
+    last + 1
+}
+
+/// The last `n` lines of `log` that say something.
+pub fn tail(log: &str, n: usize) -> Vec<&str> {
+    let mut lines: Vec<&str> = log
+        .lines()
+        .rev()
+        .filter(|line| !message(line).trim().is_empty())
+        .take(n)
+        .collect();
+    lines.reverse();
+    lines
+}
+
+/// The same lines with source files and line numbers, as far as the kernel's own
+/// `decode_stacktrace.sh` can tell; unchanged where it cannot.
+pub fn symbolize(kernel: &Kernel, modules: &Path, lines: &[String]) -> Vec<String> {
+    decode(kernel, modules, lines).unwrap_or_else(|| lines.to_vec())
+}
+
+fn decode(kernel: &Kernel, modules: &Path, lines: &[String]) -> Option<Vec<String>> {
+    let script = kernel.source.join("scripts/decode_stacktrace.sh");
+    if !script.is_file() || !kernel.vmlinux().is_file() {
+        return None;
+    }
+    let mut input = tempfile::tempfile().ok()?;
+    input.write_all(lines.join("\n").as_bytes()).ok()?;
+    input.write_all(b"\n").ok()?;
+    use std::io::Seek;
+    input.rewind().ok()?;
+    let output = tempfile::NamedTempFile::new().ok()?;
+    let mut command = Command::new("bash");
+    command
+        .arg(&script)
+        .arg(kernel.vmlinux())
+        .arg(&kernel.build)
+        .arg(modules)
+        .current_dir(&kernel.source)
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output.reopen().ok()?))
+        .stderr(Stdio::null());
+    let mut child = process::Running::spawn(&mut command).ok()?;
+    let status = child.wait(Some(Instant::now() + PATIENCE)).ok()?;
+    let text = std::fs::read_to_string(output.path()).ok()?;
+    let decoded: Vec<String> = text.lines().map(|l| l.trim_end().to_owned()).collect();
+    // It drops nothing when it works; fewer lines mean that it gave up half-way.
+    (status.success() && decoded.len() >= lines.len()).then_some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PANIC: &str = "\
+[    3.861603] virtme-ng-init: starting script
+[    3.932667] sysrq: Trigger a crash
+[    3.933233] Kernel panic - not syncing: sysrq triggered crash
+[    3.933735] CPU: 1 UID: 0 PID: 62 Comm: sh Not tainted 7.2.12 #1 PREEMPTLAZY
+[    3.934171] Call Trace:
+[    3.934756]  <TASK>
+[    3.934964]  dump_stack_lvl+0x29/0x60
+[    3.935344]  sysrq_handle_crash+0x16/0x20
+[    3.938118]  </TASK>
+[    3.938845] Kernel Offset: disabled
+";
+
+    #[test]
+    fn a_panic_is_found_with_its_trace() {
+        let found = complaints(PANIC);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(
+            found[0].title,
+            "Kernel panic - not syncing: sysrq triggered crash"
+        );
+        assert_eq!(found[0].lines.len(), 7);
+        assert!(is_fatal(PANIC));
+    }
+
+    #[test]
+    fn complaints_of_all_kinds_are_seen() {
+        for line in [
+            "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+            "Oops: Oops: 0000 [#1] SMP",
+            "kernel BUG at mm/slub.c:100!",
+            "WARNING: kernel/livepatch/core.c:12 at klp_do+0x10/0x20, CPU#1: insmod/77",
+            "WARNING: CPU: 0 PID: 77 at kernel/x.c:3 f+0x1/0x2",
+            "WARNING: possible circular locking dependency detected",
+            "WARNING: suspicious RCU usage",
+            "general protection fault, probably for non-canonical address",
+            "BUG: KASAN: slab-out-of-bounds in f+0x1/0x2",
+            "UBSAN: array-index-out-of-bounds in x.c:1:2",
+            "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+            "INFO: task sh:12 blocked for more than 120 seconds.",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 26s!",
+            "refcount_t: underflow; use-after-free.",
+            "rust_kernel: panicked at samples/x.rs:1:2:",
+        ] {
+            let log = format!("[    1.000000] {line}\n");
+            assert_eq!(complaints(&log).len(), 1, "{line}");
+            // A caller id (CONFIG_PRINTK_CALLER) changes nothing.
+            let log = format!("[    1.000000][   T12] {line}\n");
+            assert_eq!(complaints(&log).len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn harmless_lines_are_no_complaints() {
+        let log = "\
+[    0.0] clocksource: Watchdog remote CPU 1 read timed out
+[    1.000000] livepatch: enabling patch 'x'
+[    1.000000] % echo BUG: no
+[    1.000000] # BUG: an effect line
+[    1.000000] x: loading out-of-tree module taints kernel.
+[    1.000000] WARNING! power/level is deprecated
+[    1.000000] kmemleak: Kernel memory leak detector initialized
+";
+        assert_eq!(complaints(log), []);
+        assert!(!is_fatal(log));
+    }
+
+    #[test]
+    fn two_complaints_stay_two() {
+        let log = "\
+[    1.0] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2
+[    1.0] Call Trace:
+[    1.0]  f+0x1/0x2
+[    1.0]  </TASK>
+[    1.0] ---[ end trace 0000000000000000 ]---
+[    2.0] all is well
+[    3.0] BUG: sleeping function called from invalid context at b.c:2
+";
+        let found = complaints(log);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert_eq!(found[0].lines.len(), 4);
+        assert_eq!(found[1].lines.len(), 1);
+    }
+
+    #[test]
+    fn the_tail_skips_empty_lines() {
+        assert_eq!(tail("a\n\n[    1.0] \nb\nc\n", 2), ["b", "c"]);
+        assert_eq!(tail("", 30), Vec::<&str>::new());
+    }
+}

@@ -1,1 +1,535 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! One guest: a command, run on a kernel in a virtual machine, until its verdict.
+//!
+//! virtme-ng boots the kernel on this machine's own files, read-only with an overlay that the guest
+//! may write and that dies with it. What comes back is the command's output and its exit status;
+//! the kernel's log goes to a file from its first line on, so that the trace of a panic is there.
+//!
+//! Choices that were measured, not guessed:
+//! - `--force-9p`: virtme-ng otherwise waits seconds for a virtiofsd that does not serve it, which
+//!   was two fifths of a boot. Booting `vmlinux` through PVH, one CPU, other CPU models, fewer udev
+//!   rules and no tmpfiles each changed a boot by less than the noise.
+//! - The standard streams are pipes. QEMU opens them anew, and truncates what is a file.
+//! - `timeout` stands around it all, so that even a `kill -9` of this tool leaves no guest for ever.
+
+use std::collections::VecDeque;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::fs::File;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::error;
+use crate::error::Failure;
+use crate::kernel::Kernel;
+use crate::oops;
+use crate::paths;
+use crate::process;
+
+/// What the guest's script prints last: the exit status of the command, which nothing else can
+/// mistake for virtme-ng's own.
+const STATUS_MARK: &str = "@xtask-exit-status=";
+
+/// How long a guest may take to show that KVM works here.
+const KVM_PROBE: Duration = Duration::from_secs(20);
+
+/// How much longer than our own time-out the outer `timeout` waits.
+const OUTER_GRACE: Duration = Duration::from_secs(15);
+
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// From now on print each command line before it runs.
+pub fn set_verbose(on: bool) {
+    VERBOSE.store(on, Ordering::Relaxed);
+}
+
+/// How the guest's instructions run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// By the processor; only where a guest was seen to boot with it.
+    Kvm,
+    /// By QEMU's translator, which works everywhere.
+    Tcg,
+}
+
+/// A command to run in a guest of its own.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Names the folder below `target/vm/` that takes script and logs.
+    pub name: String,
+    /// A script for `/bin/bash`, run as root.
+    pub script: String,
+    pub cpus: u32,
+    pub memory_mib: u32,
+    /// Virtio network cards, each on a network of its own that QEMU plays.
+    pub nics: u32,
+    /// More words for the kernel's command line.
+    pub append: Vec<String>,
+    /// After this the guest is taken for hung.
+    pub timeout: Duration,
+}
+
+impl Guest {
+    /// A guest for `script` with what every sample and test gets.
+    pub fn new(name: &str, script: impl Into<String>) -> Guest {
+        Guest {
+            name: name.to_owned(),
+            script: script.into(),
+            cpus: 2,
+            memory_mib: 1024,
+            nics: 0,
+            append: Vec::new(),
+            timeout: Duration::from_secs(300),
+        }
+    }
+
+    /// The folder that takes its script and logs.
+    pub fn folder(&self) -> PathBuf {
+        paths::target().join("vm").join(&self.name)
+    }
+}
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The command ran to its end with this exit status.
+    Exited(i32),
+    /// The kernel panicked or oopsed.
+    Panicked,
+    /// Ended at the time-out.
+    TimedOut,
+    /// The guest never ran the command, or QEMU died: what the host's tools said last.
+    Broken(String),
+}
+
+/// What came back from a guest.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub end: End,
+    /// What the command printed, both streams in one.
+    pub output: String,
+    /// The kernel's log, with what QEMU and virtme-ng had to say.
+    pub console: PathBuf,
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    /// The kernel's log as text.
+    pub fn console_text(&self) -> String {
+        read_lossy(&self.console)
+    }
+
+    /// The failure that this end is, apart from the command's own exit status.
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.end {
+            End::Exited(_) => None,
+            End::Panicked => Some(Failure::GuestPanic),
+            End::TimedOut => Some(Failure::TimedOut),
+            End::Broken(what) => Some(Failure::Host(format!(
+                "the guest did not start: {what} (log: {})",
+                self.console.display()
+            ))),
+        }
+    }
+}
+
+/// A file as text, whatever its bytes; empty when it cannot be read.
+pub fn read_lossy(path: &Path) -> String {
+    fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+/// virtme-ng's arguments for `guest` on the kernel `image`, where `script` is the file to run.
+pub fn arguments(guest: &Guest, image: &Path, accel: Accel, script: &Path) -> Vec<OsString> {
+    let mut args = common_arguments(guest, image, accel);
+    // The kernel's log goes to standard error, all of it.
+    args.push("--verbose".into());
+    args.push("--".into());
+    args.push(format!("exec bash {}", process::quote(&script.to_string_lossy())).into());
+    args
+}
+
+/// The arguments that a script's guest and an interactive one share.
+pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["--run".into(), image.into()];
+    if accel == Accel::Tcg {
+        args.push("--disable-kvm".into());
+    }
+    let options = [
+        ("--user", "root".to_owned()),
+        ("--cpus", guest.cpus.to_string()),
+        ("--memory", format!("{}M", guest.memory_mib)),
+    ];
+    args.push("--force-9p".into());
+    for (name, value) in options {
+        args.push(name.into());
+        args.push(value.into());
+    }
+    for _ in 0..guest.nics {
+        args.push("--network".into());
+        args.push("user".into());
+    }
+    if guest.nics > 0 {
+        // The tests configure the cards; DHCP would race with them.
+        args.push("--no-dhcp".into());
+    }
+    let words = [
+        // An oops ends the guest: nothing after it can be believed.
+        "oops=panic",
+        // Test scripts write to the kernel's log without being rationed.
+        "printk.devkmsg=on",
+        "ignore_loglevel",
+    ];
+    for word in words
+        .into_iter()
+        .chain(guest.append.iter().map(String::as_str))
+    {
+        args.push("--append".into());
+        args.push(word.into());
+    }
+    args
+}
+
+/// The whole command: `timeout`, virtme-ng, its arguments, and the PATH that it needs to find its
+/// own second half.
+fn command(vng: &Path, args: &[OsString], limit: Duration) -> Command {
+    let mut command = Command::new("timeout");
+    command
+        .arg("--kill-after=5")
+        .arg(limit.as_secs().to_string())
+        .arg(vng)
+        .args(args);
+    set_environment(&mut command, vng);
+    command
+}
+
+/// Let virtme-ng find its other programs and start in the checkout.
+pub fn set_environment(command: &mut Command, vng: &Path) {
+    let mut dirs: Vec<PathBuf> = vng.parent().map(Path::to_path_buf).into_iter().collect();
+    dirs.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    if let Ok(path) = env::join_paths(dirs) {
+        command.env("PATH", path);
+    }
+    command.current_dir(paths::root());
+}
+
+/// The script that the guest runs: the command, then its exit status where the host finds it.
+fn wrapped(script: &str) -> String {
+    format!(
+        "#!/bin/bash\n\
+         # Written by cargo xtask for one guest.\n\
+         (\n{script}\n) 2>&1\n\
+         status=$?\n\
+         echo\n\
+         echo \"{STATUS_MARK}$status\"\n"
+    )
+}
+
+/// Take the exit status off the end of what the guest printed.
+fn split_status(output: &str) -> (String, Option<i32>) {
+    let Some(at) = output.rfind(STATUS_MARK) else {
+        return (output.to_owned(), None);
+    };
+    let status = output[at + STATUS_MARK.len()..].trim().parse().ok();
+    // The empty line before the mark is ours as well.
+    let text = output[..at].strip_suffix('\n').unwrap_or(&output[..at]);
+    (text.to_owned(), status)
+}
+
+/// Boot `kernel` and run the guest's script; `each` sees its output line by line.
+///
+/// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
+pub fn run(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Outcome> {
+    run_with(kernel, guest, accel(kernel)?, each)
+}
+
+fn run_with(
+    kernel: &Kernel,
+    guest: &Guest,
+    accel: Accel,
+    mut each: impl FnMut(&str),
+) -> Result<Outcome> {
+    let vng = paths::vng()?;
+    let folder = guest.folder();
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let script = folder.join("guest.sh");
+    fs::write(&script, wrapped(&guest.script))
+        .with_context(|| format!("writing {}", script.display()))?;
+    let console = folder.join("console.log");
+
+    let args = arguments(guest, &kernel.image(), accel, &script);
+    let mut command = command(&vng, &args, guest.timeout + OUTER_GRACE);
+    if VERBOSE.load(Ordering::Relaxed) {
+        eprintln!("% {}", process::line(&command));
+    }
+    let (output, output_end) = pipe()?;
+    let (log, log_end) = pipe()?;
+    command
+        .stdin(Stdio::null())
+        .stdout(output_end)
+        .stderr(log_end);
+    let log = thread::spawn({
+        let mut to = File::create(&console)
+            .with_context(|| format!("creating the log {}", console.display()))?;
+        move || copy_log(log, &mut to)
+    });
+
+    let start = Instant::now();
+    let deadline = start + guest.timeout;
+    let mut child = process::Running::spawn(&mut command)?;
+    // Our copies of the pipes' ends are in the command; without it we see the end of file.
+    drop(command);
+
+    let (send, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(File::from(output));
+        let mut bytes = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
+            let line = String::from_utf8_lossy(&bytes)
+                .trim_end_matches(['\n', '\r'])
+                .to_owned();
+            if send.send(line).is_err() {
+                break;
+            }
+            bytes.clear();
+        }
+    });
+
+    let mut text = String::new();
+    let mut timed_out = false;
+    loop {
+        match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) => {
+                if !line.starts_with(STATUS_MARK) {
+                    each(&line);
+                }
+                text.push_str(&line);
+                text.push('\n');
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        process::check_interrupted()?;
+        if Instant::now() >= deadline {
+            timed_out = true;
+            child.end();
+            break;
+        }
+    }
+    let status = if timed_out {
+        None
+    } else {
+        match child.wait(Some(deadline + OUTER_GRACE)) {
+            Ok(status) => Some(status),
+            Err(error) if error::code(&error) == Failure::TimedOut.code() => None,
+            Err(error) => return Err(error),
+        }
+    };
+    drop(child);
+    // Nobody holds the pipe's other end any more, so this ends.
+    let log_result = log.join().unwrap_or(Ok(()));
+    log_result.with_context(|| format!("writing the log {}", console.display()))?;
+
+    let (output, exit) = split_status(&text);
+    fs::write(folder.join("output.log"), &output).context("writing the guest's output")?;
+    let kernel_log = read_lossy(&console);
+    let end = match (exit, status) {
+        _ if oops::is_fatal(&kernel_log) => End::Panicked,
+        (Some(code), _) => End::Exited(code),
+        (None, None) => End::TimedOut,
+        (None, Some(status)) => End::Broken(broken(&kernel_log, &process::describe(status))),
+    };
+    Ok(Outcome {
+        end,
+        output,
+        console,
+        elapsed: start.elapsed(),
+    })
+}
+
+/// Why a guest did not come to its command: the last thing the host's tools said.
+fn broken(log: &str, status: &str) -> String {
+    let mut said: VecDeque<&str> = VecDeque::new();
+    for line in log.lines().filter(|l| !l.trim().is_empty()) {
+        said.push_back(line.trim_end());
+        if said.len() > 3 {
+            said.pop_front();
+        }
+    }
+    if said.is_empty() {
+        format!("virtme-ng ended with {status} and said nothing")
+    } else {
+        let said: Vec<_> = said.into_iter().collect();
+        format!("virtme-ng ended with {status}: {}", said.join(" | "))
+    }
+}
+
+fn copy_log(from: OwnedFd, to: &mut File) -> std::io::Result<()> {
+    let mut from = BufReader::new(File::from(from));
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        if from.read_until(b'\n', &mut bytes)? == 0 {
+            return Ok(());
+        }
+        // The serial line ends lines in its own way.
+        bytes.retain(|&b| b != b'\r');
+        to.write_all(&bytes)?;
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    use nix::fcntl::OFlag;
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).context("making a pipe")
+}
+
+/// What was seen of KVM on this machine.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct KvmSeen {
+    /// The host kernel that it was seen on: another one may differ.
+    host: String,
+    boots: bool,
+}
+
+/// How guests run here: by KVM where a guest was *seen* to boot with it, else by TCG.
+///
+/// `/dev/kvm` may open, create a virtual machine, and never run it; so the first call boots a
+/// guest with a short time-out, and the cache folder remembers the answer.
+pub fn accel(kernel: &Kernel) -> Result<Accel> {
+    use nix::unistd::access;
+    use nix::unistd::AccessFlags;
+    if access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
+        return Ok(Accel::Tcg);
+    }
+    let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let host = host.trim().to_owned();
+    let note = paths::cache()?.join("kvm.json");
+    let seen = fs::read(&note)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<KvmSeen>(&bytes).ok())
+        .filter(|seen| seen.host == host);
+    let boots = match seen {
+        Some(seen) => seen.boots,
+        None => {
+            eprintln!(
+                "/dev/kvm is there: trying it once, for at most {} s",
+                KVM_PROBE.as_secs()
+            );
+            let mut guest = Guest::new("kvm-probe", "true");
+            guest.timeout = KVM_PROBE;
+            let outcome = run_with(kernel, &guest, Accel::Kvm, |_| {})?;
+            let boots = outcome.end == End::Exited(0);
+            eprintln!(
+                "{}",
+                if boots {
+                    "KVM boots a guest: using it from now on"
+                } else {
+                    "KVM does not boot a guest here: using QEMU's translator from now on"
+                }
+            );
+            if let Some(dir) = note.parent() {
+                fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+            }
+            fs::write(&note, serde_json::to_vec(&KvmSeen { host, boots })?)
+                .with_context(|| format!("writing {}", note.display()))?;
+            boots
+        }
+    };
+    Ok(if boots { Accel::Kvm } else { Accel::Tcg })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(args: &[OsString]) -> String {
+        args.iter()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn the_arguments_say_it_all() {
+        let mut guest = Guest::new("x", "true");
+        guest.nics = 2;
+        guest.append.push("nokaslr".to_owned());
+        let args = text(&arguments(
+            &guest,
+            Path::new("/k/bzImage"),
+            Accel::Tcg,
+            Path::new("/t/guest.sh"),
+        ));
+        assert_eq!(
+            args,
+            "--run /k/bzImage --disable-kvm --force-9p --user root --cpus 2 --memory 1024M \
+             --network user --network user --no-dhcp \
+             --append oops=panic --append printk.devkmsg=on --append ignore_loglevel \
+             --append nokaslr --verbose -- exec bash /t/guest.sh"
+        );
+    }
+
+    #[test]
+    fn kvm_is_the_absence_of_an_option() {
+        let guest = Guest::new("x", "true");
+        let args = text(&arguments(
+            &guest,
+            Path::new("/k"),
+            Accel::Kvm,
+            Path::new("/s"),
+        ));
+        assert!(!args.contains("kvm"), "{args}");
+        assert!(!args.contains("--no-dhcp"), "{args}");
+    }
+
+    #[test]
+    fn the_status_comes_off_the_end() {
+        let out = format!("a\nb\n\n{STATUS_MARK}7\n");
+        assert_eq!(split_status(&out), ("a\nb\n".to_owned(), Some(7)));
+        // A command that printed no newline.
+        let out = format!("a\n{STATUS_MARK}0\n");
+        assert_eq!(split_status(&out), ("a".to_owned(), Some(0)));
+        assert_eq!(split_status("a\n"), ("a\n".to_owned(), None));
+        let cut = format!("a\n{STATUS_MARK}");
+        assert_eq!(split_status(&cut).1, None);
+    }
+
+    #[test]
+    fn the_wrapper_reports_what_the_script_returned() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s.sh");
+        fs::write(&file, wrapped("printf partial; echo oops >&2; exit 9")).unwrap();
+        let out = process::capture(Command::new("bash").arg(&file)).unwrap();
+        assert_eq!(split_status(&out), ("partialoops\n".to_owned(), Some(9)));
+    }
+
+    #[test]
+    fn a_broken_host_is_quoted() {
+        assert!(broken("", "exit status 1").contains("said nothing"));
+        let said = broken("one\n\ntwo\nthree\nqemu: no such image\n", "exit status 1");
+        assert!(
+            said.ends_with("two | three | qemu: no such image"),
+            "{said}"
+        );
+    }
+}
