@@ -1,26 +1,339 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! Modules, through Kbuild.
+//! Modules, through Kbuild: `make -C <kernel> M=<folder> MO=<output>`, so that the checkout stays as
+//! it is, then every `.ko` in one place.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
+use anyhow::Context;
 use anyhow::Result;
 
+use crate::catalog;
+use crate::catalog::ModuleFolder;
 use crate::cli::KernelArgs;
 use crate::error;
+use crate::host;
 use crate::kernel::Kernel;
+use crate::lock::lock;
+use crate::paths;
+use crate::process;
+use crate::progress;
+
+/// Where the output of everything for `kernel` is.
+pub fn output_dir(kernel: &Kernel) -> PathBuf {
+    paths::kbuild().join(&kernel.key)
+}
 
 /// Where every `.ko` for `kernel` ends up (`KLP_MODULES_DIR` of the selftests).
 pub fn modules_dir(kernel: &Kernel) -> PathBuf {
-    crate::paths::kbuild().join(&kernel.key).join("modules")
+    output_dir(kernel).join("modules")
 }
 
 /// Build the named module folders, all for no name; the answer is [`modules_dir`].
-pub fn build(_kernel: &Kernel, _names: &[String]) -> Result<PathBuf> {
-    Err(error::host("building modules: not there yet"))
+pub fn build(kernel: &Kernel, names: &[String]) -> Result<PathBuf> {
+    build_and_tell(kernel, names, |_, _, _| {})
 }
 
 /// `cargo xtask build`.
 pub fn run(args: &KernelArgs, names: &[String]) -> Result<()> {
-    build(&Kernel::ensure(args)?, names).map(drop)
+    // A wrong name is said before a kernel is built.
+    choose(catalog::module_folders()?, names)?;
+    let kernel = Kernel::ensure(args)?;
+    let dir = build_and_tell(&kernel, names, |folder, modules, took| {
+        for module in modules {
+            println!("{module}.ko  {}  {}", folder, progress::duration(took));
+        }
+    })?;
+    println!("modules: {}", dir.display());
+    Ok(())
+}
+
+/// The folders that `names` mean, all for no name.
+fn choose(all: Vec<ModuleFolder>, names: &[String]) -> Result<Vec<ModuleFolder>> {
+    let known: Vec<_> = all.iter().map(|f| f.name.clone()).collect();
+    let mut wanted = BTreeSet::new();
+    for name in names {
+        // A module's name is as good as its folder's.
+        let stem = name.trim_end_matches(".ko").replace('_', "-");
+        if !known.contains(&stem) {
+            return Err(catalog::unknown("sample or module set", name, &known));
+        }
+        wanted.insert(stem);
+    }
+    Ok(all
+        .into_iter()
+        .filter(|f| wanted.is_empty() || wanted.contains(&f.name))
+        .collect())
+}
+
+type Tell<'a> = dyn Fn(&str, &[String], Duration) + Sync + 'a;
+
+fn build_and_tell(
+    kernel: &Kernel,
+    names: &[String],
+    tell: impl Fn(&str, &[String], Duration) + Sync,
+) -> Result<PathBuf> {
+    let folders = choose(catalog::module_folders()?, names)?;
+    let output = output_dir(kernel);
+    let modules = modules_dir(kernel);
+    fs::create_dir_all(&modules).with_context(|| format!("creating {}", modules.display()))?;
+    let _lock = lock(&output.join("lock"), "builds modules")?;
+
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<String>> {
+        let mut built = Vec::new();
+        while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
+            built.extend(build_folder(kernel, folder, &output, &modules, &tell)?);
+        }
+        Ok(built)
+    };
+    let workers = host::jobs().min(folders.len());
+    let results: Vec<Result<Vec<String>>> = thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        running
+            .into_iter()
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
+            })
+            .collect()
+    });
+    let mut built = BTreeSet::new();
+    for result in results {
+        built.extend(result?);
+    }
+    if names.is_empty() {
+        forget_others(&modules, &built)?;
+    }
+    Ok(modules)
+}
+
+/// Build one folder; gives the names of its modules.
+fn build_folder(
+    kernel: &Kernel,
+    folder: &ModuleFolder,
+    output: &Path,
+    modules: &Path,
+    tell: &Tell<'_>,
+) -> Result<Vec<String>> {
+    let start = Instant::now();
+    let out = output.join(&folder.name);
+    fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    let log = output.join(format!("{}.log", folder.name));
+    let mut command = kernel.make();
+    command.args(make_args(&folder.source, &out, host::jobs()));
+    let mut talk = Vec::new();
+    let status = process::logged(&mut command, &log, None, |line| talk.push(line.to_owned()))?;
+    let talk = worth_showing(&talk);
+    if !status.success() {
+        return Err(error::host(format!(
+            "building {} failed; log: {}\n{talk}",
+            folder.name,
+            log.display()
+        )));
+    }
+    if talk.contains("warning") {
+        eprintln!("{talk}");
+    }
+    let order = out.join("modules.order");
+    let names = modules_in(
+        &fs::read_to_string(&order).with_context(|| format!("reading {}", order.display()))?,
+    );
+    for name in &names {
+        publish(
+            &out.join(format!("{name}.ko")),
+            &modules.join(format!("{name}.ko")),
+        )?;
+    }
+    tell(&folder.name, &names, start.elapsed());
+    Ok(names)
+}
+
+fn make_args(source: &Path, out: &Path, jobs: usize) -> Vec<OsString> {
+    let set = |name: &str, value: &Path| {
+        let mut word = OsString::from(name);
+        word.push("=");
+        word.push(value);
+        word
+    };
+    vec![
+        "--no-print-directory".into(),
+        set("M", source),
+        set("MO", out),
+        format!("-j{jobs}").into(),
+        "modules".into(),
+    ]
+}
+
+/// The modules that Kbuild has built, out of its `modules.order`.
+fn modules_in(order: &str) -> Vec<String> {
+    order
+        .lines()
+        .filter_map(|line| {
+            let stem = Path::new(line.trim()).file_stem()?;
+            Some(stem.to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+/// What of make's talk is for people: everything but its own steps.
+fn worth_showing(lines: &[String]) -> String {
+    let step = |line: &str| {
+        line.starts_with("  ")
+            && line
+                .trim_start()
+                .starts_with(|c: char| c.is_ascii_uppercase())
+    };
+    let chatter = |line: &str| {
+        line.starts_with("make") && (line.contains("Entering") || line.contains("Leaving"))
+    };
+    lines
+        .iter()
+        .map(String::as_str)
+        .filter(|line| !step(line) && !chatter(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Put the finished `from` at `to`, which a guest may be reading.
+fn publish(from: &Path, to: &Path) -> Result<()> {
+    let unchanged = |a: &fs::Metadata, b: &fs::Metadata| {
+        a.len() == b.len() && matches!((a.modified(), b.modified()), (Ok(a), Ok(b)) if a <= b)
+    };
+    if let (Ok(a), Ok(b)) = (fs::metadata(from), fs::metadata(to)) {
+        if unchanged(&a, &b) {
+            return Ok(());
+        }
+    }
+    let aside = to.with_extension("new");
+    fs::copy(from, &aside)
+        .and_then(|_| fs::rename(&aside, to))
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+}
+
+/// Remove modules that no folder builds any more.
+fn forget_others(modules: &Path, built: &BTreeSet<String>) -> Result<()> {
+    for entry in fs::read_dir(modules).with_context(|| format!("reading {}", modules.display()))? {
+        let path = entry?.path();
+        let known = path
+            .file_stem()
+            .is_some_and(|stem| built.contains(&*stem.to_string_lossy()));
+        if !known {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The flags that Kbuild gives rustc for a module of `kernel`, as it prints them itself.
+pub fn rust_flags(kernel: &Kernel) -> Result<Vec<String>> {
+    let dir = tempfile::tempdir().context("creating a folder for a probe")?;
+    fs::write(dir.path().join("Kbuild"), PROBE).context("writing the probe")?;
+    let mut command: Command = kernel.make();
+    command
+        .args(make_args(dir.path(), dir.path(), 1))
+        .arg("--silent");
+    let text = process::capture(&mut command)?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("FLAGS:"))
+        .context("Kbuild did not print its flags")?;
+    Ok(line.split_whitespace().map(str::to_owned).collect())
+}
+
+/// A module folder without a module, which prints what one would be compiled with.
+const PROBE: &str = "part-of-module := y
+modfile := $(obj)/probe
+$(obj)/probe.o: ;
+$(info FLAGS:$(rust_flags))
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders() -> Vec<ModuleFolder> {
+        ["asm-trampoline", "selftests", "sysctl-update"]
+            .map(|name| ModuleFolder {
+                name: name.to_owned(),
+                source: PathBuf::from(name),
+            })
+            .to_vec()
+    }
+
+    fn chosen(names: &[&str]) -> Result<Vec<String>> {
+        let names: Vec<_> = names.iter().map(|n| (*n).to_owned()).collect();
+        Ok(choose(folders(), &names)?
+            .into_iter()
+            .map(|f| f.name)
+            .collect())
+    }
+
+    #[test]
+    fn folders_are_chosen_by_any_of_their_names() {
+        assert_eq!(chosen(&[]).unwrap().len(), 3);
+        assert_eq!(chosen(&["sysctl_update.ko"]).unwrap(), ["sysctl-update"]);
+        assert_eq!(chosen(&["selftests", "selftests"]).unwrap(), ["selftests"]);
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_list() {
+        let error = chosen(&["selftests", "nope"]).unwrap_err();
+        assert_eq!(error::code(&error), 2);
+        assert!(
+            error
+                .to_string()
+                .ends_with("asm-trampoline, selftests, sysctl-update"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn make_is_told_source_and_output() {
+        let args = make_args(Path::new("/c/samples/x"), Path::new("/t/x"), 2);
+        assert!(args.contains(&"M=/c/samples/x".into()));
+        assert!(args.contains(&"MO=/t/x".into()));
+    }
+
+    #[test]
+    fn modules_are_read_from_kbuilds_list() {
+        assert_eq!(modules_in("a_b.o\nsub/c.o\n"), ["a_b", "c"]);
+    }
+
+    #[test]
+    fn only_what_people_need_is_shown() {
+        let lines = [
+            "make[1]: Entering directory '/x'",
+            "  RUSTC [M] x.o",
+            "error[E0425]: cannot find value `y`",
+            "  --> x.rs:1:1",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            worth_showing(&lines),
+            "error[E0425]: cannot find value `y`\n  --> x.rs:1:1"
+        );
+    }
+
+    #[test]
+    fn a_module_that_nobody_builds_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["old.ko", "new.ko"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        forget_others(dir.path(), &BTreeSet::from(["new".to_owned()])).unwrap();
+        assert!(!dir.path().join("old.ko").exists());
+        assert!(dir.path().join("new.ko").exists());
+    }
 }

@@ -11,18 +11,12 @@ mod source;
 mod tree;
 
 use std::fs;
-use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use nix::errno::Errno;
-use nix::fcntl::Flock;
-use nix::fcntl::FlockArg;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -31,6 +25,7 @@ use crate::error;
 use crate::error::Failure;
 use crate::host;
 use crate::host::Toolchain;
+use crate::lock::lock;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
@@ -115,6 +110,8 @@ fn make(build: &Path, source: Option<&Path>, toolchain: &Toolchain, clang: bool)
         .env_remove("MAKEFLAGS")
         .env_remove("MFLAGS")
         .env_remove("KDIR")
+        // Cargo's, when it runs us: rustc has libraries of its own.
+        .env_remove("LD_LIBRARY_PATH")
         .env("LC_ALL", "C");
     command
 }
@@ -221,7 +218,7 @@ pub fn run(args: &KernelArgs) -> Result<()> {
 fn build(args: &KernelArgs) -> Result<Kernel> {
     let cache = paths::cache()?;
     create(&cache)?;
-    let _lock = lock(&cache.join("lock"))?;
+    let _lock = lock(&cache.join("lock"), "prepares the kernel")?;
     // What a run left that was killed outright: nobody works there now.
     let scratch = cache.join("tmp");
     if scratch.exists() {
@@ -245,27 +242,6 @@ fn build(args: &KernelArgs) -> Result<Kernel> {
     compile(&plan, &cache.join("kernel").join(key), &dir)?;
     plan.finished()
         .context("the kernel was built, but its stamp cannot be read")
-}
-
-/// Hold `path` against other runs of this tool, however long it takes to get it.
-fn lock(path: &Path) -> Result<Flock<File>> {
-    let mut file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
-    let mut said = false;
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK)) => file = back,
-            Err((_, error)) => {
-                return Err(error).with_context(|| format!("locking {}", path.display()))
-            }
-        }
-        if !said {
-            eprintln!("another run prepares the kernel; waiting for it");
-            said = true;
-        }
-        process::check_interrupted()?;
-        thread::sleep(Duration::from_millis(200));
-    }
 }
 
 /// Configure and build into `dir`; the stamp comes last.

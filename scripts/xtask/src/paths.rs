@@ -64,9 +64,10 @@ pub fn venv() -> anyhow::Result<PathBuf> {
 
 /// virtme-ng's command: the private one, else the distribution's.
 pub fn vng() -> anyhow::Result<PathBuf> {
-    let private = venv()?.join("bin/vng");
-    if private.is_file() {
-        return Ok(private);
+    let private = venv()?;
+    // scripts/setup writes this file last.
+    if private.join("complete").is_file() {
+        return Ok(private.join("bin/vng"));
     }
     crate::host::find("vng").ok_or_else(|| error::host("virtme-ng is missing: run scripts/setup"))
 }

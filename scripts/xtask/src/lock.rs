@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Two runs at once: the second waits for the first.
+
+use std::fs::File;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::fcntl::Flock;
+use nix::fcntl::FlockArg;
+
+use crate::process;
+
+/// A lock that ends with its owner, however that ends.
+pub type Lock = Flock<File>;
+
+/// Hold `path` against other runs of this tool, however long it takes to get it; `what` says what
+/// the other one does.
+pub fn lock(path: &Path, what: &str) -> Result<Lock> {
+    let mut file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    let mut said = false;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            Err((_, error)) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()))
+            }
+        }
+        if !said {
+            eprintln!("another run {what}; waiting for it");
+            said = true;
+        }
+        process::check_interrupted()?;
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_waits_for_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = lock(&path, "tests").unwrap();
+        let other = path.clone();
+        let second = thread::spawn(move || lock(&other, "tests").map(drop));
+        thread::sleep(Duration::from_millis(150));
+        assert!(!second.is_finished());
+        drop(first);
+        second.join().unwrap().unwrap();
+    }
+}
