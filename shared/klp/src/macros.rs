@@ -228,6 +228,43 @@ macro_rules! param {
     };
 }
 
+/// Declares the module `bindings`: what bindgen made of the sample's own `bindings.h`, over `kernel::bindings`.
+///
+/// A type that both have is the sample's; see `shared/klp/klp.mk` for the build side.
+///
+/// # Examples
+///
+/// ```ignore
+/// klp::bindings!();
+///
+/// fn cookie(net: &bindings::net) -> u64 {
+///     net.net_cookie
+/// }
+/// ```
+#[macro_export]
+macro_rules! bindings {
+    () => {
+        #[allow(
+            clippy::all,
+            clippy::undocumented_unsafe_blocks,
+            dead_code,
+            improper_ctypes,
+            missing_docs,
+            non_camel_case_types,
+            non_snake_case,
+            non_upper_case_globals,
+            unnecessary_transmutes,
+            unreachable_pub,
+            unsafe_op_in_unsafe_fn
+        )]
+        mod bindings {
+            pub use ::kernel::bindings::*;
+
+            include!(concat!(env!("KLP_OBJ"), "/bindings_generated.rs"));
+        }
+    };
+}
+
 /// Puts a `tag=value` string into the module's `.modinfo`.
 #[doc(hidden)]
 #[macro_export]
