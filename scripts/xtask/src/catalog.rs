@@ -26,6 +26,10 @@ pub struct Livepatch {
     /// Guest shell commands whose output is the user-visible effect.
     #[serde(default)]
     pub show: Vec<String>,
+    /// Instead of load, disable, unload: commands in the words of `selftests/functions.sh`, where
+    /// `effect` runs all of `show`.
+    #[serde(default)]
+    pub steps: Vec<String>,
     /// Module parameters when the user names none.
     #[serde(default)]
     pub params: Vec<String>,

@@ -1,1 +1,398 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The kernel's log, told as a story: what was typed, which callback ran when, what a user saw.
+//!
+//! The log is the one record that has everything in order. The guest's script writes what it types
+//! as `% command` and what a user would see as `# line`; the livepatch core tells of its
+//! transitions; a sample tells of its callbacks as `<module>: <callback>: <object>: <text>`.
+
+use std::sync::LazyLock;
+
+use console::measure_text_width;
+use console::style;
+use console::Style;
+use regex::Regex;
+
+use crate::oops;
+
+/// The four moments at which a livepatch may act.
+const CALLBACKS: [&str; 4] = ["pre_patch", "post_patch", "pre_unpatch", "post_unpatch"];
+
+/// The width of the column with the times.
+const TIMES: usize = 11;
+
+static STAMP: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^(?:<\d+>)?\[\s*(\d+\.\d+)\]").ok());
+
+/// Where in the life of the livepatch an effect was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Before,
+    During,
+    After,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Phase::Before => "before",
+            Phase::During => "during",
+            Phase::After => "after",
+        }
+    }
+}
+
+/// What one line of the log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A command that was typed.
+    Command(String),
+    /// What a user saw.
+    Effect(Phase, String),
+    /// A callback ran.
+    Callback {
+        name: String,
+        object: String,
+        text: String,
+    },
+    /// The livepatch core.
+    Core(String),
+    /// Another line of one of the modules.
+    Module(String),
+    /// The kernel complains.
+    Complaint(String),
+}
+
+/// An event and its time, in seconds since the boot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub at: f64,
+    pub event: Event,
+}
+
+/// The story of one livepatch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Story {
+    pub entries: Vec<Entry>,
+    /// When the livepatch was loaded; times are told from there.
+    pub loaded: Option<f64>,
+}
+
+/// Read the story of `modules` (the livepatch first) out of a kernel log.
+pub fn parse(log: &str, modules: &[&str]) -> Story {
+    let mut story = Story::default();
+    let mut phase = Phase::Before;
+    let mut started = false;
+    let load = modules.first().map(|m| format!("insmod {m}.ko"));
+    for line in log.lines() {
+        let Some(at) = stamp(line) else { continue };
+        let text = oops::message(line).trim_end();
+        // What the boot says is not our story.
+        started |= text.starts_with("% ") || text.starts_with("# ");
+        if !started {
+            continue;
+        }
+        let event = if let Some(command) = text.strip_prefix("% ") {
+            if load.as_deref().is_some_and(|l| command.starts_with(l)) && story.loaded.is_none() {
+                story.loaded = Some(at);
+            }
+            Event::Command(command.to_owned())
+        } else if let Some(effect) = text.strip_prefix("# ") {
+            Event::Effect(phase, effect.to_owned())
+        } else if let Some(core) = text.strip_prefix("livepatch: ") {
+            let of_first = modules
+                .first()
+                .is_some_and(|m| core.contains(&format!("'{m}'")));
+            if of_first && core.starts_with("enabling patch") {
+                phase = Phase::During;
+            } else if of_first && core.ends_with("unpatching complete") {
+                phase = Phase::After;
+            }
+            Event::Core(plain_core(core, modules))
+        } else if let Some(event) = of_module(text, modules) {
+            event
+        } else if !oops::complaints(line).is_empty() {
+            Event::Complaint(text.to_owned())
+        } else {
+            continue;
+        };
+        story.entries.push(Entry { at, event });
+    }
+    story
+}
+
+fn stamp(line: &str) -> Option<f64> {
+    STAMP
+        .as_ref()?
+        .captures(line)
+        .and_then(|found| found.get(1)?.as_str().parse().ok())
+}
+
+/// The core's words without the name that stands above them anyway.
+fn plain_core(core: &str, modules: &[&str]) -> String {
+    match modules.first() {
+        Some(module) => core
+            .strip_prefix(&format!("'{module}': "))
+            .unwrap_or(core)
+            .to_owned(),
+        None => core.to_owned(),
+    }
+}
+
+fn of_module(text: &str, modules: &[&str]) -> Option<Event> {
+    let (module, rest) = text.split_once(": ")?;
+    if !modules.contains(&module) {
+        return None;
+    }
+    let mut parts = rest.splitn(3, ": ");
+    let name = parts.next().unwrap_or_default();
+    if !CALLBACKS.contains(&name) {
+        // The loader's word on modules from outside the tree comes with every one of them.
+        return (!rest.contains("out-of-tree module taints")
+            && !rest.contains("module verification failed")
+            && !rest.contains("tainting kernel with TAINT_LIVEPATCH"))
+        .then(|| Event::Module(text.to_owned()));
+    }
+    Some(Event::Callback {
+        name: name.to_owned(),
+        object: parts
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(':')
+            .to_owned(),
+        text: parts.next().unwrap_or_default().to_owned(),
+    })
+}
+
+impl Story {
+    /// What a user saw in `phase`.
+    pub fn effects(&self, phase: Phase) -> Vec<&str> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Effect(p, text) if *p == phase => Some(text.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The callbacks in the order in which they ran, with the seconds since the load.
+    pub fn callbacks(&self) -> Vec<(f64, &str, &str)> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Callback { name, object, .. } => {
+                    Some((self.since(entry.at), name.as_str(), object.as_str()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// How long the first transition took, in seconds.
+    pub fn transition(&self) -> Option<f64> {
+        let time = |end: &str| {
+            self.entries.iter().find_map(|entry| match &entry.event {
+                Event::Core(text) if text.ends_with(end) => Some(entry.at),
+                _ => None,
+            })
+        };
+        let start = time("starting patching transition")?;
+        Some(time("patching complete")? - start)
+    }
+
+    fn since(&self, at: f64) -> f64 {
+        let zero = self
+            .loaded
+            .or_else(|| self.entries.first().map(|e| e.at))
+            .unwrap_or(0.0);
+        at - zero
+    }
+
+    /// The story as text, at most `width` columns wide if that is known.
+    ///
+    /// Colours appear only where `console` finds a terminal that wants them.
+    pub fn render(&self, width: Option<usize>) -> String {
+        let mut out = String::new();
+        let mut shown: Option<Phase> = None;
+        for entry in &self.entries {
+            let time = format!("{:+.3} s", self.since(entry.at));
+            let time = style(format!("{time:>TIMES$}")).dim().to_string();
+            let blank = " ".repeat(TIMES);
+            let (left, mark, text, how) = match &entry.event {
+                Event::Command(text) => {
+                    shown = None;
+                    (time, "% ", text.clone(), Style::new().bold())
+                }
+                Event::Effect(phase, text) => {
+                    let label = if shown == Some(*phase) {
+                        ""
+                    } else {
+                        phase.word()
+                    };
+                    shown = Some(*phase);
+                    let label = style(format!("{label:>TIMES$}"))
+                        .magenta()
+                        .bold()
+                        .to_string();
+                    (label, "# ", text.clone(), Style::new().magenta())
+                }
+                Event::Callback { name, object, text } => {
+                    let how = if name.ends_with("unpatch") {
+                        Style::new().yellow()
+                    } else {
+                        Style::new().green()
+                    };
+                    let text = format!("{name:<12}  {object}  {text}");
+                    (time, "  * ", text.trim_end().to_owned(), how)
+                }
+                Event::Core(text) => (time, "  | ", text.clone(), Style::new().cyan()),
+                Event::Module(text) => (blank, "    ", text.clone(), Style::new().dim()),
+                Event::Complaint(text) => (time, "!!! ", text.clone(), Style::new().red().bold()),
+            };
+            let indent = TIMES + 2 + mark.len();
+            let room = width.map(|w| w.saturating_sub(indent).max(20));
+            for (nr, line) in wrap(&text, room).iter().enumerate() {
+                if nr == 0 {
+                    out.push_str(&format!(
+                        "{left}  {}{}\n",
+                        how.apply_to(mark),
+                        how.apply_to(line)
+                    ));
+                } else {
+                    out.push_str(&format!("{}{}\n", " ".repeat(indent), how.apply_to(line)));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Break `text` at blanks so that each line fits; a word that is too long stays whole.
+fn wrap(text: &str, room: Option<usize>) -> Vec<String> {
+    let Some(room) = room else {
+        return vec![text.to_owned()];
+    };
+    if measure_text_width(text) <= room {
+        return vec![text.to_owned()];
+    }
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && measure_text_width(&line) + 1 + measure_text_width(word) > room {
+            lines.push(std::mem::take(&mut line));
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// The width to render for: that of the terminal, none in a pipe.
+pub fn width() -> Option<usize> {
+    let term = console::Term::stdout();
+    term.is_term().then(|| usize::from(term.size().1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+[    3.861603] virtme-ng-init: starting script
+[    4.000000] guest.sh[12.34]: case 1: x
+[    4.100000] % sysctl -q -w a.b=100
+[    4.200000] # a.b = 100
+[    4.300000] % insmod fix.ko when=pre
+[    4.301000] fix: loading out-of-tree module taints kernel.
+[    4.302000] livepatch: enabling patch 'fix'
+[    4.303000] livepatch: 'fix': initializing patching transition
+[    4.304000] fix: pre_patch: vmlinux: 3 namespaces
+[    4.305000] livepatch: 'fix': starting patching transition
+[    5.305000] livepatch: 'fix': completing patching transition
+[    5.306000] fix: post_patch: vmlinux
+[    5.307000] livepatch: 'fix': patching complete
+[    5.400000] # a.b = 1000
+[    5.500000] % echo 0 > /sys/kernel/livepatch/fix/enabled
+[    5.600000] fix: pre_unpatch: vmlinux: word: with colon
+[    5.700000] livepatch: 'fix': unpatching complete
+[    5.800000] # a.b = 100
+[    5.900000] WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1/0x2
+[    6.000000] unrelated: line
+";
+
+    #[test]
+    fn the_log_becomes_a_story() {
+        let story = parse(LOG, &["fix"]);
+        assert_eq!(story.loaded, Some(4.3));
+        assert_eq!(story.effects(Phase::Before), ["a.b = 100"]);
+        assert_eq!(story.effects(Phase::During), ["a.b = 1000"]);
+        assert_eq!(story.effects(Phase::After), ["a.b = 100"]);
+        let callbacks: Vec<_> = story.callbacks().iter().map(|c| (c.1, c.2)).collect();
+        assert_eq!(
+            callbacks,
+            [
+                ("pre_patch", "vmlinux"),
+                ("post_patch", "vmlinux"),
+                ("pre_unpatch", "vmlinux")
+            ]
+        );
+        let took = story.transition().unwrap();
+        assert!((took - 1.002).abs() < 1e-6, "{took}");
+        assert!(!story
+            .entries
+            .iter()
+            .any(|e| matches!(&e.event, Event::Module(_))));
+        assert!(matches!(
+            story.entries.last().map(|e| &e.event),
+            Some(Event::Complaint(_))
+        ));
+    }
+
+    #[test]
+    fn plain_text_for_a_pipe() {
+        console::set_colors_enabled(false);
+        let text = parse(LOG, &["fix"]).render(None);
+        assert!(text.contains("     before  # a.b = 100\n"), "{text}");
+        assert!(
+            text.contains("   +0.000 s  % insmod fix.ko when=pre\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("   +0.004 s    * pre_patch     vmlinux  3 namespaces\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("   +1.006 s    * post_patch    vmlinux\n"),
+            "{text}"
+        );
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn narrow_terminals_wrap_at_blanks() {
+        assert_eq!(wrap("one two three", Some(8)), ["one two", "three"]);
+        assert_eq!(wrap("unbreakable", Some(4)), ["unbreakable"]);
+        assert_eq!(wrap("", Some(4)), [""]);
+        for line in parse(LOG, &["fix"]).render(Some(50)).lines() {
+            assert!(measure_text_width(line) <= 50, "{line}");
+        }
+    }
+
+    #[test]
+    fn odd_logs_do_no_harm() {
+        for log in [
+            "",
+            "[",
+            "[x] % y",
+            "[ 1.0] % ",
+            "[ 1.0] fix: pre_patch:",
+            "[ 1.0] # é",
+        ] {
+            parse(log, &["fix"]).render(Some(1));
+            parse(log, &[]).render(None);
+        }
+    }
+}
