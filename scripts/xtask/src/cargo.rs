@@ -1,18 +1,408 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
+//! Cargo on the kernel-side crates: `check`, `clippy` and `doc` over the files that Kbuild builds,
+//! with the flags that Kbuild itself gives rustc, and the same for an editor's rust-analyzer.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
 use anyhow::Result;
+use serde_json::json;
+use serde_json::Value;
 
 use crate::cli::KernelArgs;
 use crate::error;
+use crate::error::Failure;
+use crate::kbuild;
+use crate::kernel::Kernel;
+use crate::paths;
+use crate::process;
 
-pub fn check(_kernel: &KernelArgs) -> Result<()> {
-    Err(error::host("check: not there yet"))
+/// Where the kernel crate's own documentation is, for links out of ours.
+const KERNEL_DOCS: &str = "https://rust.docs.kernel.org/";
+
+/// `cargo xtask check`.
+pub fn check(args: &KernelArgs) -> Result<()> {
+    let side = KernelSide::prepare(args)?;
+    side.run(&mut side.cargo("check", &[])?)
 }
 
-pub fn clippy(_kernel: &KernelArgs) -> Result<()> {
-    Err(error::host("clippy: not there yet"))
+/// `cargo xtask clippy`.
+pub fn clippy(args: &KernelArgs) -> Result<()> {
+    let side = KernelSide::prepare(args)?;
+    let driver = side
+        .kernel
+        .toolchain
+        .rust
+        .companion("clippy-driver")
+        .ok_or_else(|| {
+            error::host(format!(
+                "there is no clippy-driver beside {}: run scripts/setup",
+                side.kernel.toolchain.rust.rustc.path.display()
+            ))
+        })?;
+    let mut command = side.cargo("check", &["-Dwarnings"])?;
+    command
+        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        // The kernel's own clippy.toml.
+        .env("CLIPPY_CONF_DIR", &side.kernel.source);
+    side.run(&mut command)
 }
 
-pub fn doc(_kernel: &KernelArgs) -> Result<()> {
-    Err(error::host("doc: not there yet"))
+/// `cargo xtask doc`.
+pub fn doc(args: &KernelArgs) -> Result<()> {
+    let side = KernelSide::prepare(args)?;
+    let rustdoc = side
+        .kernel
+        .toolchain
+        .rust
+        .companion("rustdoc")
+        .ok_or_else(|| {
+            error::host("there is no rustdoc beside the kernel's rustc: run scripts/setup")
+        })?;
+    let mut flags = side.flags.clone();
+    flags.push("-Dwarnings".to_owned());
+    for krate in ["kernel", "pin_init", "core"] {
+        flags.push("--extern-html-root-url".to_owned());
+        flags.push(format!("{krate}={KERNEL_DOCS}"));
+    }
+    let mut command = side.cargo("doc", &[])?;
+    command
+        .arg("--no-deps")
+        .env("RUSTDOC", rustdoc)
+        .env("CARGO_ENCODED_RUSTDOCFLAGS", encoded(&flags));
+    side.run(&mut command)?;
+    let index = side
+        .target_dir()
+        .join(target_name(&side.target))
+        .join("doc/klp/index.html");
+    println!("documentation: {}", index.display());
+    Ok(())
+}
+
+/// `cargo xtask rust-analyzer`.
+pub fn rust_analyzer(args: &KernelArgs) -> Result<()> {
+    let side = KernelSide::prepare(args)?;
+    let project = kernel_project(&side.kernel)?;
+    let crates = side.crates()?;
+    let project = with_crates(project, &crates, &kbuild::output_dir(&side.kernel))?;
+    let file = paths::root().join("rust-project.json");
+    let aside = file.with_extension("json.new");
+    fs::write(&aside, serde_json::to_string_pretty(&project)?)
+        .and_then(|()| fs::rename(&aside, &file))
+        .with_context(|| format!("writing {}", file.display()))?;
+    println!(
+        "{}: rust-analyzer finds it by itself; restart it in your editor",
+        file.display()
+    );
+    Ok(())
+}
+
+/// What all of Cargo's runs have in common.
+struct KernelSide {
+    kernel: Kernel,
+    flags: Vec<String>,
+    target: PathBuf,
+}
+
+/// A kernel-side package of the workspace.
+#[derive(Clone, Debug)]
+struct Package {
+    name: String,
+    dir: PathBuf,
+    root_module: PathBuf,
+}
+
+impl KernelSide {
+    fn prepare(args: &KernelArgs) -> Result<KernelSide> {
+        let kernel = Kernel::ensure(args)?;
+        // Kbuild makes the bindings that the crates include.
+        kbuild::build(&kernel, &[])?;
+        let flags = for_cargo(&kbuild::rustc_command(&kernel)?)?;
+        let target = kernel.build.join("scripts/target.json");
+        Ok(KernelSide {
+            kernel,
+            flags,
+            target,
+        })
+    }
+
+    fn target_dir(&self) -> PathBuf {
+        paths::target().join("kernel-side").join(&self.kernel.key)
+    }
+
+    /// Every member of the workspace but this one.
+    fn crates(&self) -> Result<Vec<Package>> {
+        let metadata = cargo_metadata::MetadataCommand::new()
+            .manifest_path(paths::root().join("Cargo.toml"))
+            .no_deps()
+            .exec()
+            .context("reading the workspace's manifests")?;
+        let mut found: Vec<_> = metadata
+            .packages
+            .iter()
+            .filter(|p| p.name.as_str() != env!("CARGO_PKG_NAME"))
+            .flat_map(|p| {
+                let libs = p.targets.iter().filter(|t| !t.is_custom_build());
+                libs.map(|t| Package {
+                    name: p.name.to_string(),
+                    dir: p
+                        .manifest_path
+                        .parent()
+                        .map(|d| d.to_path_buf().into_std_path_buf())
+                        .unwrap_or_default(),
+                    root_module: t.src_path.clone().into_std_path_buf(),
+                })
+            })
+            .collect();
+        // Whoever is used stands before its users.
+        found.sort_by_key(|p| (p.name != "klp", p.name.clone()));
+        Ok(found)
+    }
+
+    /// `cargo <verb>` for all of them.
+    fn cargo(&self, verb: &str, more_flags: &[&str]) -> Result<Command> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(&cargo);
+        if knows_target_spec_flag(Path::new(&cargo)) {
+            command.arg("-Zjson-target-spec");
+        }
+        command
+            .arg(verb)
+            .arg("--manifest-path")
+            .arg(paths::root().join("Cargo.toml"))
+            .arg("--target")
+            .arg(&self.target)
+            .arg("--target-dir")
+            .arg(self.target_dir());
+        for package in self.crates()? {
+            command.args(["--package", &package.name]);
+        }
+        let mut flags = self.flags.clone();
+        flags.extend(more_flags.iter().map(|f| (*f).to_owned()));
+        command
+            .env("CARGO_ENCODED_RUSTFLAGS", encoded(&flags))
+            .env("RUSTC", &self.kernel.toolchain.rust.rustc.path)
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("OBJTREE", &self.kernel.build)
+            .env("RUST_MODFILE", "check")
+            .env("KLP_KBUILD", kbuild::output_dir(&self.kernel))
+            .env_remove("RUSTFLAGS")
+            .env_remove("RUSTDOCFLAGS")
+            .env_remove("LD_LIBRARY_PATH");
+        Ok(command)
+    }
+
+    fn run(&self, command: &mut Command) -> Result<()> {
+        if process::status(command)?.success() {
+            return Ok(());
+        }
+        // Cargo has said why.
+        Err(Failure::Work("the kernel-side crates have errors (above)".to_owned()).into())
+    }
+}
+
+/// `--target x/target.json` puts its output below `target/`.
+fn target_name(target: &Path) -> PathBuf {
+    target.file_stem().map(PathBuf::from).unwrap_or_default()
+}
+
+/// Cargo's way to pass flags that may contain blanks.
+fn encoded(flags: &[String]) -> String {
+    flags.join("\x1f")
+}
+
+fn knows_target_spec_flag(cargo: &Path) -> bool {
+    process::capture(
+        Command::new(cargo)
+            .args(["-Z", "help"])
+            .env("RUSTC_BOOTSTRAP", "1"),
+    )
+    .is_ok_and(|text| text.contains("json-target-spec"))
+}
+
+/// Out of the command with which Kbuild compiles a module, the flags that Cargo does not bring.
+fn for_cargo(command: &str) -> Result<Vec<String>> {
+    let mut words = split_words(command)
+        .into_iter()
+        // The environment, then rustc itself.
+        .skip_while(|word| !word.starts_with('-'));
+    let mut flags = Vec::new();
+    while let Some(word) = words.next() {
+        let name = word.split('=').next().unwrap_or_default();
+        match name {
+            "--edition" | "--target" | "--emit" | "--out-dir" | "--crate-type" | "--crate-name" => {
+                if !word.contains('=') {
+                    words.next();
+                }
+            }
+            // Cargo asks for it in its own way.
+            "-Zbinary_dep_depinfo" => {}
+            _ => flags.push(word),
+        }
+    }
+    if !flags.iter().any(|f| f == "--sysroot=/dev/null") {
+        anyhow::bail!("Kbuild compiles modules in a way that is new to this tool: {command}");
+    }
+    // Kbuild does not declare the names of its options, and Cargo asks for that.
+    flags.push("-Aunexpected_cfgs".to_owned());
+    Ok(flags)
+}
+
+/// The words of a shell command that knows single quotes and nothing more.
+fn split_words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in command.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// The kernel's crates, as the kernel's own generator describes them to rust-analyzer.
+fn kernel_project(kernel: &Kernel) -> Result<Value> {
+    // An empty module folder: without one the generator lists every driver in Rust too.
+    let dir = tempfile::tempdir().context("creating a folder for rust-analyzer's description")?;
+    fs::write(dir.path().join("Kbuild"), "").context("writing an empty Kbuild")?;
+    let mut command = kernel.make();
+    command
+        .arg("--silent")
+        .arg(format!("M={}", dir.path().display()))
+        .arg("rust-analyzer");
+    process::capture(&mut command)?;
+    let text = fs::read_to_string(dir.path().join("rust-project.json"))
+        .context("reading what the kernel's rust-analyzer target has written")?;
+    serde_json::from_str(&text).context("reading rust-project.json")
+}
+
+/// `project` with our own crates behind the kernel's.
+fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Result<Value> {
+    let crates = project["crates"]
+        .as_array_mut()
+        .context("rust-project.json has no crates")?;
+    let index = |crates: &[Value], name: &str| {
+        crates
+            .iter()
+            .position(|c| c["display_name"] == name)
+            .with_context(|| format!("the kernel's rust-project.json has no crate {name}"))
+    };
+    let mut deps = Vec::new();
+    for name in ["core", "kernel", "pin_init", "zerocopy", "zerocopy_derive"] {
+        deps.push(json!({"crate": index(crates, name)?, "name": name}));
+    }
+    let kernel = index(crates, "kernel")?;
+    let mut cfg = crates[kernel]["cfg"].clone();
+    if let Some(cfg) = cfg.as_array_mut() {
+        cfg.push(json!("MODULE"));
+    }
+    let objtree = crates[kernel]["env"]["OBJTREE"].clone();
+    for package in packages {
+        let own = output.join(&package.name);
+        // The helper crate is compiled in the folder of each module: any of them has its bindings.
+        let objects = if own.join("klp_bindings.rs").is_file() {
+            own
+        } else {
+            some_bindings(output).unwrap_or(own)
+        };
+        let mut deps = deps.clone();
+        if package.name != "klp" {
+            deps.push(json!({"crate": index(crates, "klp")?, "name": "klp"}));
+        }
+        crates.push(json!({
+            "display_name": package.name.replace('-', "_"),
+            "root_module": package.root_module,
+            "is_workspace_member": true,
+            "deps": deps,
+            "cfg": cfg,
+            "edition": "2021",
+            "env": {
+                "KLP_OBJ": objects,
+                "OBJTREE": objtree,
+                "RUST_MODFILE": package.name,
+            },
+            "source": {
+                "include_dirs": [package.dir, objects],
+                "exclude_dirs": [],
+            },
+        }));
+    }
+    Ok(project)
+}
+
+fn some_bindings(output: &Path) -> Option<PathBuf> {
+    fs::read_dir(output)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|dir| dir.join("klp_bindings.rs").is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kbuilds_command_becomes_cargos_flags() {
+        let command = "OBJTREE=/b RUST_MODFILE=./flags /usr/bin/rustc --edition=2021 \
+             -Zbinary_dep_depinfo=y -Copt-level=2 --target=/b/scripts/target.json --cfg MODULE  \
+             @/b/include/generated/rustc_cfg -Zcrate-attr='feature(a,b c)' --extern kernel \
+             --crate-type rlib -L /b/rust/ --sysroot=/dev/null --out-dir ./ --emit=dep-info=./.f.d";
+        assert_eq!(
+            for_cargo(command).unwrap(),
+            [
+                "-Copt-level=2",
+                "--cfg",
+                "MODULE",
+                "@/b/include/generated/rustc_cfg",
+                "-Zcrate-attr=feature(a,b c)",
+                "--extern",
+                "kernel",
+                "-L",
+                "/b/rust/",
+                "--sysroot=/dev/null",
+                "-Aunexpected_cfgs",
+            ]
+        );
+        assert!(for_cargo("/usr/bin/rustc --edition=2021").is_err());
+    }
+
+    #[test]
+    fn our_crates_stand_behind_the_kernels() {
+        let names = ["core", "kernel", "pin_init", "zerocopy", "zerocopy_derive"];
+        let crates: Vec<_> = names
+            .iter()
+            .map(|n| json!({"display_name": n, "cfg": ["X"], "env": {"OBJTREE": "/b"}}))
+            .collect();
+        let package = |name: &str| Package {
+            name: name.to_owned(),
+            dir: PathBuf::from("/d").join(name),
+            root_module: PathBuf::from("/d").join(name).join("lib.rs"),
+        };
+        let project = with_crates(
+            json!({ "crates": crates }),
+            &[package("klp"), package("a-b")],
+            Path::new("/out"),
+        )
+        .unwrap();
+        let sample = &project["crates"][6];
+        assert_eq!(sample["display_name"], "a_b");
+        assert_eq!(sample["deps"][5], json!({"crate": 5, "name": "klp"}));
+        assert_eq!(sample["cfg"], json!(["X", "MODULE"]));
+        assert_eq!(sample["env"]["KLP_OBJ"], "/out/a-b");
+    }
 }

@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 
 /// Kernel, modules, virtual machine, tests and book of the livepatch cookbook.
 ///
-/// Exit status: 0 success; 1 a test failed; 2 wrong usage; 3 this host lacks something or is
-/// broken; 4 the guest kernel panicked or oopsed; 5 a time-out ended the guest; 130 interrupted.
+/// Exit status: 0 success; 1 a test failed or a module does not build; 2 wrong usage; 3 this host
+/// lacks something or is broken; 4 the guest kernel panicked or oopsed; 5 a time-out ended the
+/// guest; 130 interrupted.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 pub struct Cli {
@@ -49,6 +50,8 @@ pub enum Command {
     Clippy,
     /// rustdoc of `klp` and the samples
     Doc,
+    /// Write rust-project.json, by which an editor's rust-analyzer knows the kernel-side crates
+    RustAnalyzer,
     /// Boot, load a sample with its target, show the timeline, disable, unload, power off
     Run {
         /// The sample's name: its folder below samples/

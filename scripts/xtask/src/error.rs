@@ -13,6 +13,8 @@ use std::process::ExitCode;
 pub enum Failure {
     /// A test failed; the summary was printed already.
     TestFailed,
+    /// What this repository holds does not build, or is not in order: what, and where to read on.
+    Work(String),
     /// The command line asks for something that does not exist.
     Usage(String),
     /// This host lacks something or is broken: one sentence that says what to do.
@@ -29,7 +31,7 @@ impl Failure {
     /// The exit status, as `cargo xtask --help` and the README document it.
     pub fn code(&self) -> u8 {
         match self {
-            Failure::TestFailed => 1,
+            Failure::TestFailed | Failure::Work(_) => 1,
             Failure::Usage(_) => 2,
             Failure::Host(_) => 3,
             Failure::GuestPanic => 4,
@@ -43,7 +45,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::TestFailed => write!(f, "a test failed"),
-            Failure::Usage(what) | Failure::Host(what) => write!(f, "{what}"),
+            Failure::Work(what) | Failure::Usage(what) | Failure::Host(what) => write!(f, "{what}"),
             Failure::GuestPanic => write!(f, "the guest kernel panicked or oopsed"),
             Failure::TimedOut => write!(f, "stopped at the time-out"),
             Failure::Interrupted => write!(f, "interrupted"),

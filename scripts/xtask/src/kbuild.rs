@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -21,7 +20,7 @@ use anyhow::Result;
 use crate::catalog;
 use crate::catalog::ModuleFolder;
 use crate::cli::KernelArgs;
-use crate::error;
+use crate::error::Failure;
 use crate::host;
 use crate::kernel::Kernel;
 use crate::lock::lock;
@@ -137,11 +136,12 @@ fn build_folder(
     let status = process::logged(&mut command, &log, None, |line| talk.push(line.to_owned()))?;
     let talk = worth_showing(&talk);
     if !status.success() {
-        return Err(error::host(format!(
+        return Err(Failure::Work(format!(
             "building {} failed; log: {}\n{talk}",
             folder.name,
             log.display()
-        )));
+        ))
+        .into());
     }
     if talk.contains("warning") {
         eprintln!("{talk}");
@@ -236,27 +236,27 @@ fn forget_others(modules: &Path, built: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// The flags that Kbuild gives rustc for a module of `kernel`, as it prints them itself.
-pub fn rust_flags(kernel: &Kernel) -> Result<Vec<String>> {
+/// The command with which Kbuild compiles a module's Rust, as Kbuild itself expands it.
+pub fn rustc_command(kernel: &Kernel) -> Result<String> {
     let dir = tempfile::tempdir().context("creating a folder for a probe")?;
     fs::write(dir.path().join("Kbuild"), PROBE).context("writing the probe")?;
-    let mut command: Command = kernel.make();
+    let mut command = kernel.make();
     command
         .args(make_args(dir.path(), dir.path(), 1))
         .arg("--silent");
     let text = process::capture(&mut command)?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("FLAGS:"))
-        .context("Kbuild did not print its flags")?;
-    Ok(line.split_whitespace().map(str::to_owned).collect())
+    text.lines()
+        .find_map(|line| line.strip_prefix("RUSTC:"))
+        .map(str::to_owned)
+        .context("Kbuild did not print how it compiles Rust")
 }
 
-/// A module folder without a module, which prints what one would be compiled with.
-const PROBE: &str = "part-of-module := y
-modfile := $(obj)/probe
-$(obj)/probe.o: ;
-$(info FLAGS:$(rust_flags))
+/// A module folder without a module, whose only target prints how one would be compiled.
+const PROBE: &str = "always-y := probe
+$(obj)/probe: part-of-module := y
+$(obj)/probe: FORCE
+\t$(info RUSTC:$(rust_common_cmd))
+\t@:
 ";
 
 #[cfg(test)]
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_wrong_name_gets_the_list() {
         let error = chosen(&["selftests", "nope"]).unwrap_err();
-        assert_eq!(error::code(&error), 2);
+        assert_eq!(crate::error::code(&error), 2);
         assert!(
             error
                 .to_string()

@@ -54,6 +54,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Check => cargo::check(kernel),
         Command::Clippy => cargo::clippy(kernel),
         Command::Doc => cargo::doc(kernel),
+        Command::RustAnalyzer => cargo::rust_analyzer(kernel),
         Command::Run { name, params } => run::run(kernel, name, params),
         Command::Demo => run::demo(kernel),
         Command::Test {
