@@ -69,6 +69,7 @@ pub use object::{
     Object, //
 };
 pub use param::{
+    Bounded,
     Choice,
     Param,
     ParamEntry,

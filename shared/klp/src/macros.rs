@@ -146,8 +146,8 @@ macro_rules! livepatch {
 /// Declares a module parameter that sysfs shows and, with a permission such as `0o644`, rewrites.
 ///
 /// The first word is the static's name, the second the parameter's; then follow type, default, permissions as in
-/// `module_param()`, and the text that `modinfo` prints. The type is `bool`, `i32` or `u32`, or an `enum` that is declared
-/// on the spot, whose variants are words. A value that does not fit is refused with `EINVAL`: at load time the module does
+/// `module_param()`, and the text that `modinfo` prints. The type is `bool`, `i32` or `u32`, a range of numbers such as
+/// `u32 in 0..=4095`, which is read by `X.get().value()`, or an `enum` that is declared on the spot, whose variants are words. A value that does not fit is refused with `EINVAL`: at load time the module does
 /// not load and the kernel log names parameter and value.
 ///
 /// # Examples
@@ -190,6 +190,17 @@ macro_rules! param {
         }
 
         $crate::param!(@static $(#[$meta])* $static, $name, $enum, "charp", $default, $perm, $description);
+    };
+
+    (
+        $(#[$meta:meta])*
+        static $static:ident($name:literal):
+            u32 in $min:literal ..= $max:literal = $default:expr, $perm:literal, $description:literal $(,)?
+    ) => {
+        $crate::param!(
+            @static $(#[$meta])* $static, $name, $crate::Bounded<$min, $max>, "uint",
+            $crate::Bounded::new($default), $perm, $description
+        );
     };
 
     (

@@ -42,7 +42,7 @@ impl<T: ParamValue> Param<T> {
     }
 }
 
-/// A type that a parameter may have: `bool`, `i32`, `u32`, and the words that [`param!`](crate::param!) declares.
+/// A type that a parameter may have: `bool`, `i32`, `u32`, [`Bounded`], and the words that [`param!`](crate::param!) declares.
 ///
 /// # Safety
 ///
@@ -70,6 +70,43 @@ kernel_ops! {
     bool => param_ops_bool,
     i32 => param_ops_int,
     u32 => param_ops_uint,
+}
+
+/// A number from `MIN` to `MAX`; [`param!`](crate::param!) makes one of `u32 in MIN..=MAX`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
+    /// `value`, which is checked when the module is compiled.
+    pub const fn new(value: u32) -> Self {
+        assert!(MIN <= value && value <= MAX, "the default is out of range");
+        Self(value)
+    }
+
+    /// The number.
+    pub fn value(self) -> u32 {
+        self.0
+    }
+}
+
+// SAFETY: The type is a transparent `u32`; the functions access it as such.
+unsafe impl<const MIN: u32, const MAX: u32> ParamValue for Bounded<MIN, MAX> {
+    const OPS: &'static bindings::kernel_param_ops = &bindings::kernel_param_ops {
+        flags: 0,
+        set: Some(set_bounded::<MIN, MAX>),
+        get: Some(bindings::param_get_uint),
+        free: None,
+    };
+}
+
+/// Accepts a number of the range; else `EINVAL`, or `ERANGE` for what no `u32` can hold.
+unsafe extern "C" fn set_bounded<const MIN: u32, const MAX: u32>(
+    val: *const c_char,
+    param: *const bindings::kernel_param,
+) -> c_int {
+    // SAFETY: The kernel passes what `kernel_param_ops.set` gets, and `arg` points to a transparent `u32`.
+    unsafe { bindings::param_set_uint_minmax(val, param, MIN, MAX) }
 }
 
 /// A parameter that is one of several words; [`param!`](crate::param!) implements it.
