@@ -17,6 +17,10 @@ pub struct Cli {
     #[command(flatten)]
     pub kernel: KernelArgs,
 
+    /// Print the command line of each virtual machine
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
     #[command(subcommand)]
     pub command: Command,
 }
@@ -71,7 +75,14 @@ pub enum Command {
         /// Write the results as JUnit XML
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        /// Let the scripts write selftests/expected/ anew; read the difference before committing it
+        #[arg(long)]
+        bless: bool,
     },
+    /// The rules of the callback document, each with its test case and its last result
+    Rules,
+    /// Check that samples, chapters, tests and transcripts belong together
+    Tidy,
     /// An interactive shell in the virtual machine, with the modules at hand
     Shell,
     /// Measure the tool itself, as ratios within one run

@@ -19,6 +19,8 @@ mod paths;
 mod process;
 mod progress;
 mod report;
+mod results;
+mod rules;
 mod run;
 mod shell;
 mod test;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<()> {
+    vm::set_verbose(cli.verbose);
     let kernel = &cli.kernel;
     match &cli.command {
         Command::Doctor => doctor::run(kernel),
@@ -61,12 +64,18 @@ fn dispatch(cli: &Cli) -> Result<()> {
             pattern,
             json,
             junit,
+            bless,
         } => test::run(
             kernel,
-            pattern.as_deref(),
-            json.as_deref(),
-            junit.as_deref(),
+            &test::Options {
+                pattern: pattern.as_deref(),
+                json: json.as_deref(),
+                junit: junit.as_deref(),
+                bless: *bless,
+            },
         ),
+        Command::Rules => rules::run(),
+        Command::Tidy => tidy::run(),
         Command::Shell => shell::run(kernel),
         Command::Bench { what } => bench::run(kernel, what),
         Command::Clean => clean::run(),

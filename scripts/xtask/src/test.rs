@@ -1,17 +1,670 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-use std::path::Path;
+//! `cargo xtask test`: everything that can be checked, and one verdict.
+//!
+//! Two kinds of suites. The host's (`cargo-test`, `fmt`, `shellcheck`, `tidy`, `clippy`, `doc`) need no
+//! guest. Each `selftests/test-<stem>.sh` runs in a guest of its own, on a kernel that nobody else
+//! has touched. A pattern chooses among the names of both; what is not chosen costs nothing.
 
+use std::collections::VecDeque;
+use std::fs;
+use std::io::BufRead;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::bail;
+use anyhow::Context;
 use anyhow::Result;
 
+use crate::cargo;
+use crate::catalog;
 use crate::cli::KernelArgs;
-use crate::error;
+use crate::error::Failure;
+use crate::kbuild;
+use crate::kernel::Kernel;
+use crate::ktap;
+use crate::ktap::Verdict;
+use crate::oops;
+use crate::paths;
+use crate::process;
+use crate::process::quote;
+use crate::report;
+use crate::results;
+use crate::results::Case;
+use crate::results::Suite;
+use crate::tidy;
+use crate::vm;
+use crate::vm::End;
+use crate::vm::Guest;
 
-pub fn run(
-    _kernel: &KernelArgs,
-    _pattern: Option<&str>,
-    _json: Option<&Path>,
-    _junit: Option<&Path>,
-) -> Result<()> {
-    Err(error::host("test: not there yet"))
+/// The host's suites, cheapest first.
+const HOST: [&str; 6] = ["fmt", "tidy", "shellcheck", "cargo-test", "clippy", "doc"];
+
+/// The case that each guest adds to those of its script.
+const LOG_CASE: &str = "the kernel does not complain";
+
+/// What a test script may take when `selftests/settings` says nothing.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Booting, and a machine that does other things as well, on top of a script's own time-out.
+const BOOT_MARGIN: Duration = Duration::from_secs(120);
+
+/// What the user asked for.
+pub struct Options<'a> {
+    pub pattern: Option<&'a str>,
+    pub json: Option<&'a Path>,
+    pub junit: Option<&'a Path>,
+    /// Let the scripts write their transcripts anew.
+    pub bless: bool,
+}
+
+/// A test script and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Script {
+    stem: String,
+    path: PathBuf,
+    /// Module folders to build first; empty for all.
+    modules: Vec<String>,
+    nics: u32,
+    cpus: u32,
+    memory_mib: u32,
+    /// Words for the kernel's command line.
+    append: Vec<String>,
+}
+
+/// `cargo xtask test [PATTERN]`.
+pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
+    let scripts = scripts(&paths::root())?;
+    let names: Vec<String> = HOST
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(scripts.iter().map(|script| script.stem.clone()))
+        .collect();
+    let chosen = choose(&names, options.pattern)?;
+    // Before anything slow: the files that are to be written can be.
+    for file in [options.json, options.junit].into_iter().flatten() {
+        fs::write(file, "").with_context(|| format!("writing {}", file.display()))?;
+    }
+
+    let start = Instant::now();
+    let mut suites = Vec::new();
+    for name in HOST.iter().filter(|name| chosen.iter().any(|c| c == *name)) {
+        process::check_interrupted()?;
+        let suite = host_suite(args, name)?;
+        print!("{}", report::suite(&suite));
+        suites.push(suite);
+    }
+    let scripts: Vec<Script> = scripts
+        .into_iter()
+        .filter(|script| chosen.contains(&script.stem))
+        .collect();
+    let mut kernel_release = None;
+    if !scripts.is_empty() {
+        let kernel = Kernel::ensure(args)?;
+        kernel_release = Some(kernel.release.clone());
+        let modules = kbuild::build(&kernel, &folders(&scripts))?;
+        suites.extend(guests(&kernel, &modules, &scripts, options.bless)?);
+    }
+
+    let run = results::Run::new(kernel_release, start.elapsed(), suites);
+    run.remember()?;
+    if let Some(file) = options.json {
+        run.write_json(file)?;
+    }
+    if let Some(file) = options.junit {
+        run.write_junit(file)?;
+    }
+    print!("{}", report::summary(&run));
+    match run.worst() {
+        None => Ok(()),
+        Some(failure) => bail!(failure),
+    }
+}
+
+/// The names that contain `pattern`; all without one.
+fn choose(names: &[String], pattern: Option<&str>) -> Result<Vec<String>> {
+    let Some(pattern) = pattern else {
+        return Ok(names.to_vec());
+    };
+    let wanted = pattern
+        .trim_start_matches("test-")
+        .trim_end_matches(".sh")
+        .replace('_', "-");
+    // A whole name means that one and not the others that contain it.
+    let chosen: Vec<String> = if names.iter().any(|name| *name == wanted) {
+        vec![wanted]
+    } else {
+        names
+            .iter()
+            .filter(|name| name.contains(&wanted))
+            .cloned()
+            .collect()
+    };
+    if chosen.is_empty() {
+        return Err(catalog::unknown("test like", pattern, names));
+    }
+    Ok(chosen)
+}
+
+// ---- the host ---------------------------------------------------------------
+
+fn host_suite(args: &KernelArgs, name: &str) -> Result<Suite> {
+    let start = Instant::now();
+    let log = log_folder()?.join(format!("{name}.log"));
+    let cases = match name {
+        "cargo-test" => cargo_test(&log)?,
+        "fmt" => vec![command_case(
+            "rustfmt would change nothing",
+            Command::new("cargo").args(["fmt", "--all", "--check"]),
+            &log,
+        )?],
+        "shellcheck" => shellcheck(&log)?,
+        "tidy" => tidy::check(&paths::root())?
+            .into_iter()
+            .map(|check| Case::from_complaints(check.name, check.complaints))
+            .collect(),
+        "clippy" => vec![function_case("kernel crates", cargo::clippy(args))?],
+        _ => vec![function_case("rustdoc", cargo::doc(args))?],
+    };
+    Ok(Suite::new(name, start.elapsed(), cases, log))
+}
+
+fn log_folder() -> Result<PathBuf> {
+    let folder = paths::target().join("xtask");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// One case from a function that may fail; an interruption is no result.
+fn function_case(name: &str, result: Result<()>) -> Result<Case> {
+    match result {
+        Ok(()) => Ok(Case::new(name, Verdict::Pass)),
+        Err(error) if error.downcast_ref() == Some(&Failure::Interrupted) => Err(error),
+        Err(error) => Ok(Case::failed(name, vec![format!("{error:#}")])),
+    }
+}
+
+/// One case from a command.
+fn command_case(name: &str, command: &mut Command, log: &Path) -> Result<Case> {
+    let mut lines = VecDeque::new();
+    let status = process::logged(command.current_dir(paths::root()), log, None, |line| {
+        lines.push_back(line.to_owned());
+        if lines.len() > 200 {
+            lines.pop_front();
+        }
+    })?;
+    Ok(if status.success() {
+        Case::new(name, Verdict::Pass)
+    } else {
+        Case::failed(name, lines.into())
+    })
+}
+
+/// The workspace's own unit tests, one case each.
+fn cargo_test(log: &Path) -> Result<Vec<Case>> {
+    let mut lines = Vec::new();
+    let mut command = Command::new("cargo");
+    command
+        .args(["test", "--no-fail-fast", "--color", "never"])
+        .current_dir(paths::root());
+    let status = process::logged(&mut command, log, None, |line| lines.push(line.to_owned()))?;
+    Ok(libtest_cases(&lines, status.success()))
+}
+
+/// Read what Rust's test harness prints.
+fn libtest_cases(lines: &[String], success: bool) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut failing: Option<String> = None;
+    for line in lines {
+        if let Some((name, word)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.rsplit_once(" ... "))
+        {
+            let verdict = match word.split([',', ' ']).next() {
+                Some("ok") => Verdict::Pass,
+                Some("ignored") => {
+                    let why = word.split_once(", ").map_or("ignored", |(_, why)| why);
+                    Verdict::Skip(why.to_owned())
+                }
+                _ => Verdict::Fail,
+            };
+            cases.push(Case::new(name, verdict));
+            continue;
+        }
+        // `---- name stdout ----` begins what a failed test said.
+        if let Some(name) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            failing = Some(name.to_owned());
+        } else if line == "failures:" || line.starts_with("test result:") {
+            failing = None;
+        } else if let Some(name) = &failing {
+            if let Some(case) = cases.iter_mut().find(|c| c.name == *name) {
+                case.said.push(line.clone());
+            }
+        }
+    }
+    let any_failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
+    if !success && !any_failed {
+        // It did not build, or died.
+        let said = lines.iter().rev().take(40).rev().cloned().collect();
+        cases.push(Case::failed("cargo test", said));
+    }
+    if cases.is_empty() {
+        cases.push(Case::failed("cargo test", vec!["no test ran".to_owned()]));
+    }
+    cases
+}
+
+/// Every shell file of the checkout, one case each.
+fn shellcheck(log: &Path) -> Result<Vec<Case>> {
+    if crate::host::find("shellcheck").is_none() {
+        return Ok(vec![Case::failed(
+            "shellcheck",
+            vec!["shellcheck is missing: run scripts/setup".to_owned()],
+        )]);
+    }
+    let root = paths::root();
+    let mut cases = Vec::new();
+    for file in tidy::shell_files(&root)? {
+        let name = file.strip_prefix(&root).unwrap_or(&file).to_path_buf();
+        let mut command = Command::new("shellcheck");
+        command
+            .args(["--external-sources", "--source-path=SCRIPTDIR"])
+            .arg(&name);
+        cases.push(command_case(&name.to_string_lossy(), &mut command, log)?);
+    }
+    Ok(cases)
+}
+
+// ---- guests -----------------------------------------------------------------
+
+/// The test scripts below `root`, in the order of their names.
+fn scripts(root: &Path) -> Result<Vec<Script>> {
+    let samples = catalog::samples()?;
+    let folders: Vec<String> = catalog::module_folders()?
+        .into_iter()
+        .map(|folder| folder.name)
+        .collect();
+    let mut found = Vec::new();
+    let dir = root.join("selftests");
+    for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        let path = entry.context("reading selftests/")?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let Some(stem) = name
+            .strip_prefix("test-")
+            .and_then(|rest| rest.strip_suffix(".sh"))
+        else {
+            continue;
+        };
+        let needs = Needs::read(&vm::read_lossy(&path));
+        let mut modules = needs.modules;
+        if modules.is_empty() && folders.iter().any(|folder| folder == stem) {
+            modules.push(stem.to_owned());
+        }
+        modules.retain(|name| folders.contains(name));
+        let of_sample = samples
+            .iter()
+            .find(|sample| sample.stem == stem)
+            .map_or(0, |sample| sample.livepatch.nics);
+        found.push(Script {
+            stem: stem.to_owned(),
+            path,
+            modules,
+            nics: needs.nics.unwrap_or(of_sample),
+            cpus: needs.cpus.unwrap_or(2),
+            memory_mib: needs.memory_mib.unwrap_or(1024),
+            append: needs.append,
+        });
+    }
+    found.sort_by(|a, b| a.stem.cmp(&b.stem));
+    Ok(found)
+}
+
+/// What a script says that it needs, in comments at its top:
+///
+/// ```text
+/// # xtask: modules=netdev-features,selftests nics=2 cpus=2 memory=2048 append=slub_debug
+/// ```
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Needs {
+    modules: Vec<String>,
+    nics: Option<u32>,
+    cpus: Option<u32>,
+    memory_mib: Option<u32>,
+    append: Vec<String>,
+}
+
+impl Needs {
+    fn read(text: &str) -> Needs {
+        let mut needs = Needs::default();
+        let words = text
+            .lines()
+            .take_while(|line| line.starts_with('#') || line.is_empty())
+            .filter_map(|line| line.strip_prefix("# xtask:"))
+            .flat_map(str::split_whitespace);
+        for word in words {
+            match word.split_once('=') {
+                Some(("modules", names)) => {
+                    needs.modules.extend(names.split(',').map(str::to_owned));
+                }
+                Some(("nics", number)) => needs.nics = number.parse().ok(),
+                Some(("cpus", number)) => needs.cpus = number.parse().ok(),
+                Some(("memory", number)) => needs.memory_mib = number.parse().ok(),
+                Some(("append", text)) => needs.append.push(text.to_owned()),
+                _ => {}
+            }
+        }
+        needs
+    }
+}
+
+/// The module folders that `scripts` need; empty, which means all, when one does not say.
+fn folders(scripts: &[Script]) -> Vec<String> {
+    if scripts.iter().any(|script| script.modules.is_empty()) {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = scripts.iter().flat_map(|s| s.modules.clone()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// How many guests run at once: each has two processors, and timing matters to what they test.
+fn guests_at_once() -> usize {
+    (crate::host::jobs() / 2).clamp(1, 2)
+}
+
+/// Run `scripts`, some at once; the results come in the order of the scripts.
+fn guests(kernel: &Kernel, modules: &Path, scripts: &[Script], bless: bool) -> Result<Vec<Suite>> {
+    // Found out once, not by each guest.
+    vm::accel(kernel)?;
+    type Done = Vec<Option<Result<(Suite, String)>>>;
+    let done: Mutex<(usize, usize, Done)> =
+        Mutex::new((0, 0, scripts.iter().map(|_| None).collect()));
+    let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || loop {
+        let nr = {
+            let mut state = lock();
+            let nr = state.0;
+            state.0 += 1;
+            nr
+        };
+        let Some(script) = scripts.get(nr) else {
+            return;
+        };
+        let result = guest(kernel, modules, script, bless);
+        let stop = result.is_err();
+        let mut state = lock();
+        state.2[nr] = Some(result);
+        // Tell of everything up to the first that still runs: the order is that of the scripts.
+        while let Some(Some(Ok((suite, trouble)))) = state.2.get(state.1) {
+            print!("{}{trouble}", report::suite(suite));
+            state.1 += 1;
+        }
+        if stop {
+            state.0 = scripts.len();
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..guests_at_once().min(scripts.len()) {
+            scope.spawn(work);
+        }
+    });
+    let (_, _, done) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut suites = Vec::new();
+    for result in done.into_iter().flatten() {
+        suites.push(result?.0);
+    }
+    Ok(suites)
+}
+
+/// Run one script in a guest of its own: its suite, and what to tell of the guest itself.
+fn guest(kernel: &Kernel, modules: &Path, script: &Script, bless: bool) -> Result<(Suite, String)> {
+    let expected = paths::root().join("selftests/expected");
+    let mut lines = vec![format!(
+        "export KLP_MODULES_DIR={}",
+        quote(&modules.to_string_lossy())
+    )];
+    let mut guest = Guest::new(&format!("test-{}", script.stem), "");
+    if bless {
+        lines.push("export KLP_UPDATE_EXPECTED=1".to_owned());
+        guest.writable.push(expected);
+    }
+    // What selects cases for the script selects them in the guest as well.
+    for name in ["KLP_CASES", "KLP_WAIT"] {
+        if let Ok(value) = std::env::var(name) {
+            lines.push(format!("export {name}={}", quote(&value)));
+        }
+    }
+    lines.push(format!("bash {}", quote(&script.path.to_string_lossy())));
+    guest.script = lines.join("\n");
+    guest.nics = script.nics;
+    guest.cpus = script.cpus;
+    guest.memory_mib = script.memory_mib;
+    guest.append = script.append.clone();
+    guest.timeout = script_timeout(&paths::root().join("selftests/settings")) + BOOT_MARGIN;
+
+    let outcome = vm::run(kernel, &guest, |_| {})?;
+    let log = outcome.console_text();
+    let mut cases = kernel_cases(&outcome.output, &outcome.end);
+    let complaints = oops::complaints(&log);
+    cases.push(if complaints.is_empty() && outcome.end != End::Panicked {
+        Case::new(LOG_CASE, Verdict::Pass)
+    } else {
+        Case::failed(
+            LOG_CASE,
+            complaints.iter().map(|c| c.title.clone()).collect(),
+        )
+    });
+    let mut trouble = report::guest_trouble(kernel, modules, &outcome);
+    if trouble.is_empty() && cases.iter().any(|case| case.verdict == Verdict::Fail) {
+        trouble = report::log_tail(&outcome);
+    }
+    let mut suite = Suite::new(
+        &script.stem,
+        outcome.elapsed,
+        cases,
+        outcome.console.clone(),
+    );
+    suite.kernel = true;
+    suite.failure = outcome.failure();
+    Ok((suite, trouble))
+}
+
+/// `timeout=` of kselftest's settings file, else our own.
+fn script_timeout(settings: &Path) -> Duration {
+    fs::File::open(settings)
+        .ok()
+        .and_then(|file| {
+            std::io::BufReader::new(file)
+                .lines()
+                .map_while(std::result::Result::ok)
+                .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
+        })
+        // Zero is kselftest's word for none; a guest always has one.
+        .filter(|&seconds| seconds > 0)
+        .map_or(TIMEOUT, Duration::from_secs)
+}
+
+/// The cases that a script reported, and what its end says of them.
+fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
+    let report = ktap::parse(output);
+    if *end == End::Exited(ktap::SKIP_STATUS) && report.cases.is_empty() {
+        let why = report.skipped.unwrap_or_else(|| {
+            report
+                .rest
+                .last()
+                .map_or_else(|| "no reason given".to_owned(), Clone::clone)
+        });
+        return vec![Case::new("all of it", Verdict::Skip(why))];
+    }
+    if let Some(why) = &report.skipped {
+        if *end == End::Exited(0) && report.cases.is_empty() {
+            return vec![Case::new("all of it", Verdict::Skip(why.clone()))];
+        }
+    }
+    let mut cases: Vec<Case> = report
+        .cases
+        .into_iter()
+        .map(|case| Case {
+            name: case.name,
+            verdict: case.verdict,
+            said: case.said,
+        })
+        .collect();
+    let mut wrong = report.problems;
+    match end {
+        End::Exited(0) => {
+            if cases.iter().any(|case| case.verdict == Verdict::Fail) {
+                wrong.push("exit status 0 in spite of failed cases".to_owned());
+            }
+        }
+        End::Exited(status) => {
+            let explained = cases.iter().any(|case| case.verdict == Verdict::Fail)
+                || (*status == ktap::SKIP_STATUS
+                    && cases
+                        .iter()
+                        .all(|case| matches!(case.verdict, Verdict::Skip(_))));
+            if !explained {
+                wrong.push(format!("exit status {status}"));
+            }
+        }
+        End::Panicked => wrong.push("the kernel panicked".to_owned()),
+        End::TimedOut => wrong.push("stopped at the time-out".to_owned()),
+        End::Broken(why) => wrong.push(why.clone()),
+    }
+    if !wrong.is_empty() {
+        let mut said: Vec<String> = wrong;
+        said.extend(report.rest.iter().rev().take(20).rev().cloned());
+        cases.push(Case::failed("the script comes to its end", said));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error;
+
+    fn names() -> Vec<String> {
+        ["fmt", "sysctl-update", "sysctl-update-more", "rules"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    #[test]
+    fn a_pattern_chooses_by_name() {
+        let names = names();
+        assert_eq!(choose(&names, None).unwrap().len(), 4);
+        assert_eq!(choose(&names, Some("rul")).unwrap(), ["rules"]);
+        assert_eq!(
+            choose(&names, Some("sysctl")).unwrap(),
+            ["sysctl-update", "sysctl-update-more"]
+        );
+        // A whole name, in any of its spellings, means only itself.
+        for name in ["sysctl-update", "sysctl_update", "test-sysctl-update.sh"] {
+            assert_eq!(choose(&names, Some(name)).unwrap(), ["sysctl-update"]);
+        }
+        let error = choose(&names, Some("nothing")).unwrap_err();
+        assert_eq!(error::code(&error), 2);
+        assert!(error.to_string().contains("rules"), "{error}");
+    }
+
+    #[test]
+    fn needs_are_read_from_the_top_only() {
+        let needs = Needs::read(
+            "#!/bin/bash\n# SPDX\n#\n# xtask: modules=a,b nics=2 append=x=y nonsense\n\
+             # xtask: cpus=zwei\n\nset -u\n# xtask: nics=7\n",
+        );
+        assert_eq!(needs.modules, ["a", "b"]);
+        assert_eq!(needs.nics, Some(2));
+        assert_eq!(needs.cpus, None);
+        assert_eq!(needs.append, ["x=y"]);
+    }
+
+    #[test]
+    fn libtest_output_becomes_cases() {
+        let lines: Vec<String> = "running 3 tests\ntest a::b ... ok\ntest c ... FAILED\n\
+             test d ... ignored, slow\n\nfailures:\n\n---- c stdout ----\nboom at x.rs:1\n\nfailures:\n    c\n"
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        let cases = libtest_cases(&lines, false);
+        assert_eq!(cases.len(), 3);
+        assert_eq!(cases[0].verdict, Verdict::Pass);
+        assert_eq!(cases[1].verdict, Verdict::Fail);
+        assert!(cases[1].said.contains(&"boom at x.rs:1".to_owned()));
+        assert_eq!(cases[2].verdict, Verdict::Skip("slow".to_owned()));
+        let broken = libtest_cases(&["error: could not compile".to_owned()], false);
+        assert_eq!(broken[0].verdict, Verdict::Fail);
+        assert_eq!(libtest_cases(&[], true)[0].verdict, Verdict::Fail);
+    }
+
+    fn verdicts(output: &str, end: End) -> Vec<(String, Verdict)> {
+        kernel_cases(output, &end)
+            .into_iter()
+            .map(|case| (case.name, case.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn how_a_guest_ends_is_a_result() {
+        let good = "KTAP version 1\n1..1\nok 1 a\n";
+        assert_eq!(verdicts(good, End::Exited(0)).len(), 1);
+        for end in [
+            End::Exited(1),
+            End::Panicked,
+            End::TimedOut,
+            End::Broken("x".to_owned()),
+        ] {
+            let cases = verdicts(good, end.clone());
+            assert_eq!(cases.len(), 2, "{end:?}");
+            assert_eq!(cases[1].1, Verdict::Fail, "{end:?}");
+        }
+        let bad = "KTAP version 1\n1..1\nnot ok 1 a\n";
+        assert_eq!(verdicts(bad, End::Exited(1)).len(), 1);
+        assert_eq!(verdicts(bad, End::Exited(0)).len(), 2);
+        assert_eq!(verdicts("", End::Exited(0))[0].1, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_skip_keeps_its_reason() {
+        let skip = Verdict::Skip("no veth".to_owned());
+        let plan = "KTAP version 1\n1..0 # SKIP no veth\n";
+        assert_eq!(verdicts(plan, End::Exited(4))[0].1, skip);
+        assert_eq!(verdicts(plan, End::Exited(0))[0].1, skip);
+        let word = "skipped: no veth\n";
+        assert!(matches!(
+            &verdicts(word, End::Exited(4))[0].1,
+            Verdict::Skip(_)
+        ));
+        let all = "KTAP version 1\n1..1\nok 1 a # SKIP no veth\n";
+        assert_eq!(
+            verdicts(all, End::Exited(4)),
+            [("a".to_owned(), skip.clone())]
+        );
+    }
+
+    #[test]
+    fn kselftest_settings_give_the_time_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("settings");
+        fs::write(&file, "# x\ntimeout=90\n").unwrap();
+        assert_eq!(script_timeout(&file), Duration::from_secs(90));
+        fs::write(&file, "timeout=0\n").unwrap();
+        assert_eq!(script_timeout(&file), TIMEOUT);
+        assert_eq!(script_timeout(&dir.path().join("none")), TIMEOUT);
+    }
 }

@@ -1,1 +1,487 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What belongs together is together: samples, tests, transcripts, chapters, licences.
+//!
+//! Each check is a test case of its own. The chapters are checked from the day on which
+//! `book/book.toml` exists; until then the book is only a folder.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use regex::Regex;
+
+use crate::catalog;
+use crate::catalog::Sample;
+use crate::error::Failure;
+use crate::paths;
+use crate::process;
+use crate::vm::read_lossy;
+
+/// The line that names a file's licence must be among the first few.
+const SPDX_LINES: usize = 6;
+
+/// One check and what it found.
+pub struct Check {
+    pub name: &'static str,
+    pub complaints: Vec<String>,
+}
+
+/// `cargo xtask tidy`.
+pub fn run() -> Result<()> {
+    let mut found = 0;
+    for check in check(&paths::root())? {
+        for complaint in &check.complaints {
+            println!("{complaint}");
+        }
+        found += check.complaints.len();
+    }
+    if found > 0 {
+        println!("{found} complaints");
+        bail!(Failure::TestFailed);
+    }
+    println!("tidy");
+    Ok(())
+}
+
+/// All checks on the checkout at `root`.
+pub fn check(root: &Path) -> Result<Vec<Check>> {
+    let files = files(root)?;
+    let samples = catalog::samples()?;
+    Ok(vec![
+        Check {
+            name: "each sample has all of its parts",
+            complaints: parts(root, &samples),
+        },
+        Check {
+            name: "each transcript is compared by a test",
+            complaints: transcripts(root, &files),
+        },
+        Check {
+            name: "each included anchor exists",
+            complaints: anchors(root, &files)?,
+        },
+        Check {
+            name: "each source file names its licence",
+            complaints: licences(root, &files),
+        },
+        Check {
+            name: "no path of somebody's machine",
+            complaints: machine_paths(root, &files)?,
+        },
+    ])
+}
+
+/// The files of the checkout, relative to it: what git has, and what it would take.
+fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let listed = process::capture(
+        Command::new("git")
+            .args([
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ])
+            .current_dir(root),
+    )
+    .context("listing the checkout's files: tidy needs git and a clone")?;
+    let files: BTreeSet<PathBuf> = listed
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        // Deleted, but not committed yet.
+        .filter(|name| root.join(name).is_file())
+        .collect();
+    Ok(files.into_iter().collect())
+}
+
+/// The shell files of the checkout, absolute.
+pub fn shell_files(root: &Path) -> Result<Vec<PathBuf>> {
+    Ok(files(root)?
+        .into_iter()
+        .map(|file| root.join(file))
+        .filter(|file| is_shell(file))
+        .collect())
+}
+
+fn is_shell(file: &Path) -> bool {
+    if file.extension().is_some_and(|ext| ext == "sh") {
+        return true;
+    }
+    let first = first_line(file);
+    first.starts_with("#!")
+        && first
+            .split(['/', ' '])
+            .any(|word| ["sh", "bash", "dash"].contains(&word))
+}
+
+fn first_line(file: &Path) -> String {
+    use std::io::Read;
+    let mut bytes = [0; 64];
+    let read = fs::File::open(file)
+        .and_then(|mut file| file.read(&mut bytes))
+        .unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..read])
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// One stem everywhere.
+fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
+    let with_book = root.join("book/book.toml").is_file();
+    let summary = read_lossy(&root.join("book/src/SUMMARY.md"));
+    let mut complaints = Vec::new();
+    for sample in samples {
+        let stem = &sample.stem;
+        let module = stem.replace('-', "_");
+        let mut wanted = vec![
+            format!("samples/{stem}/Kbuild"),
+            format!("samples/{stem}/Makefile"),
+            format!("samples/{stem}/{module}.rs"),
+            format!("selftests/test-{stem}.sh"),
+            format!("selftests/expected/{stem}.log"),
+        ];
+        if with_book {
+            wanted.push(format!("book/src/samples/{stem}.md"));
+            if !summary.contains(&format!("samples/{stem}.md")) {
+                complaints.push(format!(
+                    "book/src/SUMMARY.md does not list samples/{stem}.md"
+                ));
+            }
+        }
+        for file in wanted {
+            if !root.join(&file).is_file() {
+                complaints.push(format!("sample {stem}: {file} is missing"));
+            }
+        }
+        if sample.livepatch.module != module {
+            complaints.push(format!(
+                "samples/{stem}/Cargo.toml: module is {}, not {module}",
+                sample.livepatch.module
+            ));
+        }
+    }
+    // A folder without metadata is no sample to anybody.
+    for entry in fs::read_dir(root.join("samples"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().join("Kbuild").is_file() && !samples.iter().any(|s| s.stem == name) {
+            complaints.push(format!(
+                "samples/{name}/Cargo.toml has no [package.metadata.livepatch]"
+            ));
+        }
+    }
+    complaints
+}
+
+/// A transcript that no test compares may say anything.
+fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let tests: String = files
+        .iter()
+        .filter(|file| file.starts_with("selftests") && file.extension().is_some_and(|e| e == "sh"))
+        .map(|file| read_lossy(&root.join(file)))
+        .collect();
+    files
+        .iter()
+        .filter(|file| file.starts_with("selftests/expected"))
+        .filter(|file| file.extension().is_some_and(|e| e == "log"))
+        .filter(|file| {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            !tests.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                words.any(|word| word == "check_transcript")
+                    && words.next().is_some_and(|w| w.trim_matches('"') == stem)
+            })
+        })
+        .map(|file| format!("{}: no test compares it (check_transcript)", file.display()))
+        .collect()
+}
+
+/// mdBook prints nothing at all for an anchor that does not exist.
+fn anchors(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    let include = Regex::new(r"\{\{#(?:rustdoc_)?(?:include|playground)\s+([^}\s]+)[^}]*\}\}")
+        .context("the pattern of an include")?;
+    let mut complaints = Vec::new();
+    for page in files
+        .iter()
+        .filter(|f| f.starts_with("book") && f.extension().is_some_and(|e| e == "md"))
+    {
+        let text = read_lossy(&root.join(page));
+        let here = page.parent().unwrap_or(Path::new(""));
+        for (nr, line) in text.lines().enumerate() {
+            // `\{{#include` is how a page shows the syntax itself.
+            for found in include.captures_iter(line) {
+                let escaped = found
+                    .get(0)
+                    .is_some_and(|m| line[..m.start()].ends_with('\\'));
+                let Some(what) = found.get(1).filter(|_| !escaped) else {
+                    continue;
+                };
+                if let Some(complaint) = wrong_include(root, here, what.as_str()) {
+                    complaints.push(format!("{}:{}: {complaint}", page.display(), nr + 1));
+                }
+            }
+        }
+    }
+    Ok(complaints)
+}
+
+/// What is wrong with an included `path[:anchor]`, if anything.
+fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
+    let (path, anchor) = what
+        .split_once(':')
+        .map_or((what, None), |(path, anchor)| (path, Some(anchor)));
+    let file = root.join(here).join(path);
+    if !file.is_file() {
+        return Some(format!("{path} does not exist"));
+    }
+    let anchor = anchor?;
+    if anchor.starts_with(|c: char| c.is_ascii_digit() || c == ':') {
+        return Some(format!(
+            "{what}: include by a named anchor, not by line numbers"
+        ));
+    }
+    let text = read_lossy(&file);
+    for mark in ["ANCHOR:", "ANCHOR_END:"] {
+        let there = text.lines().any(|line| {
+            line.split_once(mark)
+                .is_some_and(|(_, rest)| rest.split_whitespace().next() == Some(anchor))
+        });
+        if !there {
+            return Some(format!("{path} has no `{mark} {anchor}`"));
+        }
+    }
+    None
+}
+
+/// What can carry a licence line and must.
+fn wants_licence(root: &Path, file: &Path) -> bool {
+    const NAMES: [&str; 5] = ["Kbuild", "Makefile", "config", "settings", ".gitignore"];
+    const EXTENSIONS: [&str; 13] = [
+        "rs", "c", "h", "S", "sh", "py", "toml", "config", "yml", "yaml", "js", "css", "mk",
+    ];
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let extension = file.extension().unwrap_or_default().to_string_lossy();
+    NAMES.contains(&name.as_ref())
+        || EXTENSIONS.contains(&extension.as_ref())
+        || first_line(&root.join(file)).starts_with("#!")
+}
+
+/// GPL-2.0 for what links into the kernel, for the rest a choice.
+fn licences(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| wants_licence(root, file)) {
+        let text = read_lossy(&root.join(file));
+        let licence = text
+            .lines()
+            .take(SPDX_LINES)
+            .find_map(|line| line.split_once(concat!("SPDX-License", "-Identifier: ")))
+            .map(|(_, rest)| rest.trim().trim_end_matches("*/").trim());
+        let links = ["samples", "shared", "selftests/modules"]
+            .iter()
+            .any(|dir| file.starts_with(dir))
+            && file
+                .extension()
+                .is_some_and(|e| e == "rs" || e == "c" || e == "S" || e == "h");
+        match licence {
+            None => complaints.push(format!(
+                "{}: no SPDX line among the first {SPDX_LINES}",
+                file.display()
+            )),
+            Some(licence) if links && licence != "GPL-2.0" => complaints.push(format!(
+                "{}: links into the kernel, so its licence is GPL-2.0, not {licence}",
+                file.display()
+            )),
+            Some(licence) if !licence.starts_with("GPL-2.0") => complaints.push(format!(
+                "{}: the licence {licence} is none of ours",
+                file.display()
+            )),
+            Some(_) => {}
+        }
+    }
+    complaints
+}
+
+/// Folders that only one machine has.
+fn machine_paths(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    // In pieces, or this file would complain of itself.
+    let pattern = Regex::new(concat!(
+        r#"(^|[\s"'=(:`])/("#,
+        r"wor",
+        r"k/|ro",
+        r"ot/|ho",
+        r"me/[a-z]|Us",
+        r"ers/|tm",
+        r"p/p/)"
+    ))
+    .context("the pattern of a machine's path")?;
+    let mut complaints = Vec::new();
+    for file in files {
+        if file.ends_with("Cargo.lock") {
+            continue;
+        }
+        let bytes = fs::read(root.join(file)).unwrap_or_default();
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            continue;
+        };
+        for (nr, line) in text.lines().enumerate() {
+            if pattern.is_match(line) {
+                complaints.push(format!("{}:{}: {}", file.display(), nr + 1, line.trim()));
+            }
+        }
+    }
+    Ok(complaints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Livepatch;
+
+    fn write(root: &Path, file: &str, text: &str) -> PathBuf {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        PathBuf::from(file)
+    }
+
+    fn sample() -> Sample {
+        Sample {
+            stem: "fix-it".to_owned(),
+            description: "d".to_owned(),
+            dir: "/s".into(),
+            livepatch: Livepatch {
+                module: "fix_it".to_owned(),
+                ..Livepatch::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_missing_part_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for file in [
+            "samples/fix-it/Kbuild",
+            "samples/fix-it/Makefile",
+            "samples/fix-it/fix_it.rs",
+            "selftests/test-fix-it.sh",
+            "selftests/expected/fix-it.log",
+        ] {
+            write(root, file, "");
+        }
+        assert_eq!(parts(root, &[sample()]), Vec::<String>::new());
+        fs::remove_file(root.join("selftests/expected/fix-it.log")).unwrap();
+        assert_eq!(
+            parts(root, &[sample()]),
+            ["sample fix-it: selftests/expected/fix-it.log is missing"]
+        );
+        write(root, "book/book.toml", "");
+        assert_eq!(parts(root, &[sample()]).len(), 3);
+        write(root, "samples/other/Kbuild", "");
+        assert!(parts(root, &[]).iter().any(|c| c.contains("samples/other")));
+    }
+
+    #[test]
+    fn a_transcript_wants_a_test() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let files = [
+            write(root, "selftests/test-a.sh", "\tcheck_transcript a mod\n"),
+            write(root, "selftests/expected/a.log", ""),
+            write(root, "selftests/expected/b.log", ""),
+        ];
+        let complaints = transcripts(root, &files);
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        assert!(complaints[0].contains("b.log"));
+    }
+
+    #[test]
+    fn an_anchor_that_is_not_there_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        write(
+            root,
+            "s/x.rs",
+            "// ANCHOR: one\n// ANCHOR_END: one\n// ANCHOR: two\n",
+        );
+        let page = "{{#include ../s/x.rs:one}}\n{{#include ../s/x.rs:two}}\n\
+                    {{#include ../s/x.rs:on}}\n{{#include ../s/none.rs}}\n\
+                    {{#include ../s/x.rs:3:4}}\n\\{{#include ../s/x.rs:shown}}\n\
+                    {{#include ../s/x.rs}}\n";
+        let files = [write(root, "book/p.md", page)];
+        let complaints = anchors(root, &files).unwrap();
+        assert_eq!(
+            complaints,
+            [
+                "book/p.md:2: ../s/x.rs has no `ANCHOR_END: two`",
+                "book/p.md:3: ../s/x.rs has no `ANCHOR: on`",
+                "book/p.md:4: ../s/none.rs does not exist",
+                "book/p.md:5: ../s/x.rs:3:4: include by a named anchor, not by line numbers",
+            ]
+        );
+    }
+
+    #[test]
+    fn licences_fit_the_place() {
+        let spdx =
+            |licence: &str| format!("// {}{licence}\n", concat!("SPDX-License", "-Identifier: "));
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let files = [
+            write(root, "samples/a/a.rs", &spdx("GPL-2.0")),
+            write(root, "samples/a/b.rs", &spdx("GPL-2.0 OR MIT")),
+            write(root, "scripts/c.rs", &spdx("GPL-2.0 OR MIT")),
+            write(root, "scripts/d", "#!/bin/sh\ntrue\n"),
+            write(root, "scripts/e.rs", &spdx("WTFPL")),
+            write(root, "data.bin", "x"),
+        ];
+        let complaints = licences(root, &files);
+        assert_eq!(complaints.len(), 3, "{complaints:#?}");
+        assert!(complaints[0].starts_with("samples/a/b.rs"));
+        assert!(complaints[1].starts_with("scripts/d"));
+        assert!(complaints[2].starts_with("scripts/e.rs"));
+    }
+
+    #[test]
+    fn machine_paths_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let bad = format!("cd /{}/x\n", concat!("ho", "me/joe"));
+        let files = [
+            write(root, "a.md", &bad),
+            write(root, "b.md", "net/home/page, ~/.cache, /usr/src\n"),
+            write(root, "c.bin", "x"),
+        ];
+        let complaints = machine_paths(root, &files).unwrap();
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+        assert!(complaints[0].starts_with("a.md:1"));
+    }
+
+    #[test]
+    fn shell_files_are_told_by_their_first_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for (file, text, shell) in [
+            ("a.sh", "", true),
+            ("b", "#!/bin/bash\n", true),
+            ("c", "#!/usr/bin/env bash\n", true),
+            ("d", "#!/usr/bin/python3\n", false),
+            ("e", "\u{0}\u{1}", false),
+        ] {
+            write(root, file, text);
+            assert_eq!(is_shell(&root.join(file)), shell, "{file}");
+        }
+    }
+}

@@ -84,6 +84,8 @@ pub struct Guest {
     pub nics: u32,
     /// More words for the kernel's command line.
     pub append: Vec<String>,
+    /// Folders of the host that the guest may write to; all else dies with it.
+    pub writable: Vec<PathBuf>,
     /// After this the guest is taken for hung.
     pub timeout: Duration,
 }
@@ -98,6 +100,7 @@ impl Guest {
             memory_mib: 1024,
             nics: 0,
             append: Vec::new(),
+            writable: Vec::new(),
             timeout: Duration::from_secs(300),
         }
     }
@@ -192,6 +195,11 @@ pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsStri
     if guest.nics > 0 {
         // The tests configure the cards; DHCP would race with them.
         args.push("--no-dhcp".into());
+    }
+    for folder in &guest.writable {
+        let mut arg = OsString::from("--rwdir=");
+        arg.push(folder);
+        args.push(arg);
     }
     let words = [
         // An oops ends the guest: nothing after it can be believed.

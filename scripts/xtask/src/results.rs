@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The results of a test run: counted, remembered, and written for other programs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context;
+use anyhow::Result;
+use quick_junit::NonSuccessKind;
+use quick_junit::TestCase;
+use quick_junit::TestCaseStatus;
+use quick_junit::TestSuite;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::error::Failure;
+use crate::ktap::Verdict;
+use crate::paths;
+
+/// One thing that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub name: String,
+    pub verdict: Verdict,
+    /// What was printed on the way, or why it failed.
+    pub said: Vec<String>,
+}
+
+impl Case {
+    pub fn new(name: &str, verdict: Verdict) -> Case {
+        Case {
+            name: name.to_owned(),
+            verdict,
+            said: Vec::new(),
+        }
+    }
+
+    pub fn failed(name: &str, said: Vec<String>) -> Case {
+        Case {
+            name: name.to_owned(),
+            verdict: Verdict::Fail,
+            said,
+        }
+    }
+
+    /// Passed if nobody complained.
+    pub fn from_complaints(name: &str, complaints: Vec<String>) -> Case {
+        if complaints.is_empty() {
+            Case::new(name, Verdict::Pass)
+        } else {
+            Case::failed(name, complaints)
+        }
+    }
+}
+
+/// What ran together: one script in its guest, or one of the host's checks.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    pub name: String,
+    pub elapsed: Duration,
+    pub cases: Vec<Case>,
+    pub log: PathBuf,
+    /// Ran on the kernel.
+    pub kernel: bool,
+    /// A worse end than failed cases.
+    pub failure: Option<Failure>,
+}
+
+impl Suite {
+    pub fn new(name: &str, elapsed: Duration, cases: Vec<Case>, log: PathBuf) -> Suite {
+        Suite {
+            name: name.to_owned(),
+            elapsed,
+            cases,
+            log,
+            kernel: false,
+            failure: None,
+        }
+    }
+
+    pub fn count(&self) -> Count {
+        let mut count = Count::default();
+        for case in &self.cases {
+            match case.verdict {
+                Verdict::Pass => count.passed += 1,
+                Verdict::Fail => count.failed += 1,
+                Verdict::Skip(_) | Verdict::Todo(_) => count.skipped += 1,
+            }
+        }
+        count
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What `uname -r` said in the guests, if there were any.
+    pub kernel: Option<String>,
+    pub elapsed: Duration,
+    pub suites: Vec<Suite>,
+}
+
+/// The form in which results are kept and given to other programs.
+#[derive(Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Record {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    pub milliseconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    pub suites: Vec<SuiteRecord>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SuiteRecord {
+    pub name: String,
+    /// `kernel` for what ran in a guest, else `host`.
+    pub kind: String,
+    pub milliseconds: u64,
+    /// When it ended, in seconds since 1970.
+    pub ended: u64,
+    pub log: PathBuf,
+    pub cases: Vec<CaseRecord>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct CaseRecord {
+    pub name: String,
+    /// `passed`, `failed` or `skipped`.
+    pub result: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<String>,
+}
+
+impl Run {
+    pub fn new(kernel: Option<String>, elapsed: Duration, suites: Vec<Suite>) -> Run {
+        Run {
+            kernel,
+            elapsed,
+            suites,
+        }
+    }
+
+    pub fn count(&self) -> Count {
+        self.suites
+            .iter()
+            .map(Suite::count)
+            .fold(Count::default(), |a, b| Count {
+                passed: a.passed + b.passed,
+                failed: a.failed + b.failed,
+                skipped: a.skipped + b.skipped,
+            })
+    }
+
+    /// What the exit status should tell: a panic before a time-out, that before a broken host,
+    /// that before a failed test.
+    pub fn worst(&self) -> Option<Failure> {
+        let rank = |failure: &Failure| match failure {
+            Failure::GuestPanic => 0,
+            Failure::TimedOut => 1,
+            _ => 2,
+        };
+        self.suites
+            .iter()
+            .filter_map(|suite| suite.failure.clone())
+            .min_by_key(rank)
+            .or_else(|| (self.count().failed > 0).then_some(Failure::TestFailed))
+    }
+
+    fn record(&self) -> Record {
+        let count = self.count();
+        Record {
+            passed: count.passed,
+            failed: count.failed,
+            skipped: count.skipped,
+            milliseconds: millis(self.elapsed),
+            kernel: self.kernel.clone(),
+            suites: self.suites.iter().map(suite_record).collect(),
+        }
+    }
+
+    /// `--json FILE`.
+    pub fn write_json(&self, file: &Path) -> Result<()> {
+        write(file, serde_json::to_string_pretty(&self.record())? + "\n")
+    }
+
+    /// `--junit FILE`.
+    pub fn write_junit(&self, file: &Path) -> Result<()> {
+        write(file, self.junit()?)
+    }
+
+    fn junit(&self) -> Result<String> {
+        let mut report = quick_junit::Report::new("livepatch cookbook");
+        report.set_time(self.elapsed);
+        for suite in &self.suites {
+            let mut out = TestSuite::new(&suite.name);
+            out.set_time(suite.elapsed);
+            for case in &suite.cases {
+                let mut status = match &case.verdict {
+                    Verdict::Pass => TestCaseStatus::success(),
+                    Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
+                    Verdict::Skip(_) | Verdict::Todo(_) => TestCaseStatus::skipped(),
+                };
+                match &case.verdict {
+                    Verdict::Fail => {
+                        status.set_message(case.said.first().map_or("failed", |l| l.as_str()));
+                        status.set_description(case.said.join("\n"));
+                    }
+                    Verdict::Skip(why) | Verdict::Todo(why) => {
+                        status.set_message(why.as_str());
+                    }
+                    Verdict::Pass => {}
+                }
+                let mut one = TestCase::new(&case.name, status);
+                one.set_classname(suite.name.as_str());
+                out.add_test_case(one);
+            }
+            report.add_test_suite(out);
+        }
+        report.to_string().context("writing JUnit XML")
+    }
+
+    /// Keep the results, so that `cargo xtask rules` can tell of them. What did not run this time
+    /// keeps the results of the last time that it did.
+    pub fn remember(&self) -> Result<()> {
+        let file = last_file();
+        let mut suites: BTreeMap<String, SuiteRecord> = last()
+            .suites
+            .into_iter()
+            .map(|suite| (suite.name.clone(), suite))
+            .collect();
+        for suite in &self.suites {
+            suites.insert(suite.name.clone(), suite_record(suite));
+        }
+        let record = Record {
+            suites: suites.into_values().collect(),
+            ..self.record()
+        };
+        if let Some(dir) = file.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        }
+        write(&file, serde_json::to_string_pretty(&record)? + "\n")
+    }
+}
+
+/// Where the last results of each suite are.
+fn last_file() -> PathBuf {
+    paths::target().join("xtask/results.json")
+}
+
+/// The last results of each suite; empty when nothing ran yet.
+pub fn last() -> Record {
+    fs::read(last_file())
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+/// Write aside, then rename: never half a file.
+fn write(file: &Path, text: String) -> Result<()> {
+    let aside = file.with_extension(format!("tmp-{}", std::process::id()));
+    fs::write(&aside, text)
+        .and_then(|()| fs::rename(&aside, file))
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+fn suite_record(suite: &Suite) -> SuiteRecord {
+    SuiteRecord {
+        name: suite.name.clone(),
+        kind: if suite.kernel { "kernel" } else { "host" }.to_owned(),
+        milliseconds: millis(suite.elapsed),
+        ended: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs()),
+        log: suite.log.clone(),
+        cases: suite.cases.iter().map(case_record).collect(),
+    }
+}
+
+fn case_record(case: &Case) -> CaseRecord {
+    let (result, reason) = match &case.verdict {
+        Verdict::Pass => ("passed", None),
+        Verdict::Fail => ("failed", None),
+        Verdict::Skip(why) => ("skipped", Some(why.clone())),
+        Verdict::Todo(why) => ("skipped", Some(format!("to do: {why}"))),
+    };
+    CaseRecord {
+        name: case.name.clone(),
+        result: result.to_owned(),
+        reason,
+        said: case.said.clone(),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        let mut suite = Suite::new(
+            "x",
+            Duration::from_millis(1500),
+            vec![
+                Case::new("R1: a <b> & \u{1b}[1m", Verdict::Pass),
+                Case::failed("c", vec!["-old".to_owned(), "+new".to_owned()]),
+                Case::new("d", Verdict::Skip("no veth".to_owned())),
+            ],
+            "/l/console.log".into(),
+        );
+        suite.kernel = true;
+        Run::new(Some("7.2".to_owned()), Duration::from_secs(2), vec![suite])
+    }
+
+    #[test]
+    fn counts_and_verdict() {
+        let mut run = run();
+        assert_eq!(
+            run.count(),
+            Count {
+                passed: 1,
+                failed: 1,
+                skipped: 1
+            }
+        );
+        assert_eq!(run.worst(), Some(Failure::TestFailed));
+        run.suites[0].failure = Some(Failure::TimedOut);
+        assert_eq!(run.worst(), Some(Failure::TimedOut));
+        let mut panicked = run.suites[0].clone();
+        panicked.failure = Some(Failure::GuestPanic);
+        run.suites.push(panicked);
+        assert_eq!(run.worst(), Some(Failure::GuestPanic));
+        assert_eq!(Run::new(None, Duration::ZERO, vec![]).worst(), None);
+    }
+
+    #[test]
+    fn json_can_be_read_back() {
+        let record = run().record();
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        assert!(text.contains("\"reason\":\"no veth\""), "{text}");
+    }
+
+    #[test]
+    fn junit_holds_failures_and_skips() {
+        let xml = run().junit().unwrap();
+        assert!(xml.contains("failures=\"1\""), "{xml}");
+        assert!(xml.contains("no veth"), "{xml}");
+        assert!(xml.contains("R1: a &lt;b&gt; &amp;"), "{xml}");
+        assert!(!xml.contains('\u{1b}'), "{xml}");
+    }
+
+    #[test]
+    fn files_are_whole_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("r.json");
+        run().write_json(&file).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(run().write_json(&dir.path().join("no/r.json")).is_err());
+    }
+}
