@@ -13,6 +13,8 @@
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
 //! - The user decides at load time or through sysfs: [`param!`].
+//! - The user shall see how far the patch has come: [`Folder`] with an [`Attribute`].
+//! - A replacement must be traced by name, or be patched in its turn: [`traceable!`].
 //!
 //! # Callbacks revert, `Drop` only frees
 //!
@@ -24,7 +26,7 @@
 //! # Not supported
 //!
 //! - Functions that ftrace cannot reach: assembly, `notrace` and Rust functions have no `__fentry__` call site, and
-//!   the kernel refuses to patch them.
+//!   the kernel refuses to patch them. A Rust function that was written with [`traceable!`] has one.
 //! - Unwinding or recovering from a panic in a callback: a panic stops the kernel, as everywhere in kernel Rust.
 //! - Enabling a disabled patch again: the core refuses it; load the module anew.
 //!
@@ -57,6 +59,9 @@ mod object;
 mod param;
 mod patch;
 mod slot;
+mod syscall;
+mod sysfs;
+mod traceable;
 
 pub use callbacks::{
     Callbacks,
@@ -72,6 +77,8 @@ pub use param::{
     Bounded,
     Choice,
     Param,
+    ParamArray,
+    ParamArrayRaw,
     ParamEntry,
     ParamValue, //
 };
@@ -85,6 +92,10 @@ pub use patch::{
 pub use slot::{
     Slot,
     StateRef, //
+};
+pub use sysfs::{
+    Attribute,
+    Folder, //
 };
 
 /// The C string in `text`, for the macros of this crate.

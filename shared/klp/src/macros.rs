@@ -8,11 +8,13 @@
 /// [`klp_enable_patch()`] wants, and makes the module's init call [`Livepatch::init`] and then enable the patch.
 ///
 /// - `type`: the module's own type, which implements [`Livepatch`].
-/// - `replace` (optional): `true` makes the patch cumulative; it replaces every patch that is enabled.
+/// - `replace` (optional): `true` makes the patch cumulative; it replaces every patch that is enabled. The expression is
+///   evaluated when the module is loaded, so that a parameter can decide.
 /// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. `callbacks` names a type that implements
 ///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`]; without either the object has none.
 /// - `functions` (optional): declares each old function as the object's source does, with its replacement behind `=`.
-///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string.
+///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
+///   a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!).
 ///   Each entry begins with `unsafe`, because the compiler cannot compare the declaration with the kernel.
 ///
 /// # Examples
@@ -50,7 +52,7 @@ macro_rules! livepatch {
         $(description: $description:tt,)?
         license: $license:tt,
         $(imports_ns: $imports:tt,)?
-        $(replace: $replace:literal,)?
+        $(replace: $replace:expr,)?
         objects: [ $( $object:tt { $($body:tt)* } ),+ $(,)? ] $(,)?
     ) => {
         ::kernel::prelude::module! {
@@ -66,7 +68,6 @@ macro_rules! livepatch {
 
         static __PATCH: $crate::Patch<{ [$(stringify!($object)),+].len() }> = $crate::Patch::new(
             [$( $crate::livepatch!(@object $object { $($body)* }) ),+],
-            false $(|| $replace)?,
         );
 
         $( $crate::livepatch!(@slot { $($body)* }); )+
@@ -80,7 +81,7 @@ macro_rules! livepatch {
             fn init(module: &'static ::kernel::ThisModule) -> ::kernel::error::Result<Self> {
                 let author = <$type as $crate::Livepatch>::init(module)?;
                 // SAFETY: The loader calls init once, and the patch is a static of this module.
-                unsafe { __PATCH.enable(module) }?;
+                unsafe { __PATCH.enable(module, false $(|| $replace)?) }?;
                 Ok(Self { _author: author })
             }
         }
@@ -139,6 +140,7 @@ macro_rules! livepatch {
     (@module vmlinux) => { ::core::option::Option::None };
     (@module $module:literal) => { ::core::option::Option::Some($crate::livepatch!(@name $module)) };
 
+    (@name (syscall $name:ident)) => { $crate::cstr(concat!($crate::syscall_name!($name), "\0")) };
     (@name $name:literal) => { $crate::cstr(concat!($name, "\0")) };
     (@name $name:ident) => { $crate::cstr(concat!(stringify!($name), "\0")) };
 }
@@ -160,6 +162,10 @@ macro_rules! livepatch {
 ///
 /// klp::param! {
 ///     static PRE_PATCH_RET("pre_patch_ret"): i32 = 0, 0o644, "errno that pre_patch returns"
+/// }
+///
+/// klp::param! {
+///     static PIDS("pids"): [i32; 64], 0o444, "the processes to wait for"
 /// }
 ///
 /// if WHEN.get() == When::Post { /* … */ }
@@ -212,6 +218,22 @@ macro_rules! param {
         );
     };
 
+    (
+        $(#[$meta:meta])*
+        static $static:ident($name:literal): [$ty:tt; $len:expr], $perm:literal, $description:literal $(,)?
+    ) => {
+        $(#[$meta])*
+        static $static: $crate::ParamArray<$ty, { $len }> = $crate::ParamArray::new(0 as $ty);
+
+        const _: () = {
+            static ARRAY: $crate::ParamArrayRaw = $static.raw();
+            $crate::param!(
+                @entry $name, concat!("array of ", $crate::param!(@kind $ty)), $description,
+                |name, module| $crate::ParamEntry::array(name, module, &ARRAY, $perm)
+            );
+        };
+    };
+
     (@kind bool) => { "bool" };
     (@kind i32) => { "int" };
     (@kind u32) => { "uint" };
@@ -224,18 +246,24 @@ macro_rules! param {
         static $static: $crate::Param<$ty> = $crate::Param::new($default);
 
         const _: () = {
-            #[link_section = "__param"]
-            #[used(compiler)]
-            static ENTRY: $crate::ParamEntry = $crate::ParamEntry::new(
-                $crate::cstr(concat!($name, "\0")),
-                // SAFETY: Only the address is taken.
-                unsafe { (&raw const ::kernel::bindings::__this_module).cast_mut() },
-                &$static,
-                $perm,
+            $crate::param!(
+                @entry $name, $kind, $description,
+                |name, module| $crate::ParamEntry::new(name, module, &$static, $perm)
             );
-            $crate::modinfo!(KIND, concat!("parmtype=", $name, ":", $kind));
-            $crate::modinfo!(TEXT, concat!("parm=", $name, ":", $description));
         };
+    };
+
+    (@entry $name:literal, $kind:expr, $description:literal, |$cname:ident, $module:ident| $entry:expr) => {
+        #[link_section = "__param"]
+        #[used(compiler)]
+        static ENTRY: $crate::ParamEntry = {
+            let $cname = $crate::cstr(concat!($name, "\0"));
+            // SAFETY: Only the address is taken.
+            let $module = unsafe { (&raw const ::kernel::bindings::__this_module).cast_mut() };
+            $entry
+        };
+        $crate::modinfo!(KIND, concat!("parmtype=", $name, ":", $kind));
+        $crate::modinfo!(TEXT, concat!("parm=", $name, ":", $description));
     };
 }
 

@@ -7,13 +7,17 @@
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
-use core::cell::UnsafeCell;
+use core::{
+    cell::UnsafeCell,
+    mem::size_of, //
+};
 
 use kernel::{
     bindings,
     ffi::{
         c_char,
-        c_int, //
+        c_int,
+        c_uint, //
     },
     prelude::*,
     str::CStr, //
@@ -159,6 +163,69 @@ unsafe extern "C" fn get_choice<T: Choice>(
     unsafe { bindings::sysfs_emit(buffer, c"%s\n".as_char_ptr(), word.as_char_ptr()) }
 }
 
+/// A parameter that takes up to `N` values with commas between them, made by [`param!`](crate::param!).
+///
+/// User space may rewrite it as it may a [`Param`]. Each value is read by a single access; a reader that meets a writer
+/// may see values of both, and a length that still grows.
+pub struct ParamArray<T: ParamValue, const N: usize> {
+    values: UnsafeCell<[T; N]>,
+    len: UnsafeCell<c_uint>,
+}
+
+// SAFETY: As for `Param`, for each value and for the length.
+unsafe impl<T: ParamValue, const N: usize> Sync for ParamArray<T, N> {}
+
+impl<T: ParamValue, const N: usize> ParamArray<T, N> {
+    /// An array that has no values yet; `fill` stands where none was given.
+    #[doc(hidden)]
+    pub const fn new(fill: T) -> Self {
+        Self {
+            values: UnsafeCell::new([fill; N]),
+            len: UnsafeCell::new(0),
+        }
+    }
+
+    /// What the kernel wants to know of the array.
+    #[doc(hidden)]
+    pub const fn raw(&'static self) -> ParamArrayRaw {
+        ParamArrayRaw(bindings::kparam_array {
+            max: N as c_uint,
+            elemsize: size_of::<T>() as c_uint,
+            num: self.len.get(),
+            ops: T::OPS,
+            elem: self.values.get().cast(),
+        })
+    }
+
+    /// How many values were given.
+    pub fn len(&self) -> usize {
+        // SAFETY: The cell is valid, and the length is read by a single access.
+        unsafe { self.len.get().read_volatile() as usize }
+    }
+
+    /// Whether no value was given.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values now, each as by `READ_ONCE()`.
+    pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        let values = self.values.get().cast::<T>();
+        (0..self.len().min(N)).map(move |i| {
+            // SAFETY: `i` is below `N`, and `T` is read by a single access.
+            unsafe { values.add(i).read_volatile() }
+        })
+    }
+}
+
+/// The kernel's description of a [`ParamArray`].
+#[doc(hidden)]
+#[repr(transparent)]
+pub struct ParamArrayRaw(bindings::kparam_array);
+
+// SAFETY: The kernel only reads the description; for what it points to see `ParamArray`.
+unsafe impl Sync for ParamArrayRaw {}
+
 /// The entry in the section `__param` that tells the module loader and sysfs of a parameter.
 #[doc(hidden)]
 #[repr(transparent)]
@@ -175,17 +242,51 @@ impl ParamEntry {
         param: &'static Param<T>,
         perm: u16,
     ) -> Self {
+        let arg = core::ptr::from_ref(param).cast_mut().cast();
+        Self::of(
+            name,
+            module,
+            T::OPS,
+            bindings::kernel_param__bindgen_ty_1 { arg },
+            perm,
+        )
+    }
+
+    /// The entry of an array.
+    pub const fn array(
+        name: &'static CStr,
+        module: *mut bindings::module,
+        array: &'static ParamArrayRaw,
+        perm: u16,
+    ) -> Self {
+        // SAFETY: The kernel never writes to its own table.
+        let ops = unsafe { &bindings::param_array_ops };
+        let arr = &raw const array.0;
+        Self::of(
+            name,
+            module,
+            ops,
+            bindings::kernel_param__bindgen_ty_1 { arr },
+            perm,
+        )
+    }
+
+    const fn of(
+        name: &'static CStr,
+        module: *mut bindings::module,
+        ops: &'static bindings::kernel_param_ops,
+        value: bindings::kernel_param__bindgen_ty_1,
+        perm: u16,
+    ) -> Self {
         assert!(perm & !0o664 == 0, "permissions beyond 0664");
         Self(bindings::kernel_param {
             name: kernel::str::as_char_ptr_in_const_context(name),
             mod_: module,
-            ops: T::OPS,
+            ops,
             perm,
             level: -1,
             flags: 0,
-            __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
-                arg: core::ptr::from_ref(param).cast_mut().cast(),
-            },
+            __bindgen_anon_1: value,
         })
     }
 }

@@ -141,8 +141,8 @@ struct Table<const N: usize> {
 unsafe impl<const N: usize> Sync for Patch<N> {}
 
 impl<const N: usize> Patch<N> {
-    /// The patch of `entries`; `replace` makes it cumulative: it replaces all patches that are enabled.
-    pub const fn new(entries: [ObjectEntry; N], replace: bool) -> Self {
+    /// The patch of `entries`.
+    pub const fn new(entries: [ObjectEntry; N]) -> Self {
         // SAFETY: As for `Func::END`.
         let mut objects: [bindings::klp_object; N] = unsafe { zeroed() };
         let mut release = [None; N];
@@ -155,11 +155,8 @@ impl<const N: usize> Patch<N> {
         }
         core::mem::forget(entries);
         Self {
-            raw: UnsafeCell::new(bindings::klp_patch {
-                replace,
-                // SAFETY: As for `Func::END`.
-                ..unsafe { zeroed() }
-            }),
+            // SAFETY: As for `Func::END`.
+            raw: UnsafeCell::new(unsafe { zeroed() }),
             objects: UnsafeCell::new(Table {
                 objects,
                 // SAFETY: As for `Func::END`.
@@ -171,7 +168,8 @@ impl<const N: usize> Patch<N> {
 
     /// Registers and enables the patch: `klp_enable_patch()`.
     ///
-    /// Runs the pre-patch callbacks and starts the transition, which may end later. Process context; may sleep.
+    /// Runs the pre-patch callbacks and starts the transition, which may end later. With `replace` the patch is cumulative:
+    /// it replaces all patches that are enabled. Process context; may sleep.
     ///
     /// # Errors
     ///
@@ -181,11 +179,12 @@ impl<const N: usize> Patch<N> {
     /// # Safety
     ///
     /// Must be called at most once, from the init of `module`, in whose memory `self` lives.
-    pub unsafe fn enable(&'static self, module: &'static ThisModule) -> Result {
+    pub unsafe fn enable(&'static self, module: &'static ThisModule, replace: bool) -> Result {
         let raw = self.raw.get();
         // SAFETY: By the duty of this function nobody else knows the patch yet.
         unsafe {
             (*raw).mod_ = module.as_ptr();
+            (*raw).replace = replace;
             (*raw).objs = self.objects.get().cast();
         }
         // SAFETY: `raw` is complete: its tables are terminated and live, as the patch itself, as long as the module.
