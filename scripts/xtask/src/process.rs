@@ -372,7 +372,12 @@ mod tests {
         assert_eq!(error::code(&error), 5);
         let pid = std::fs::read_to_string(&mark).unwrap();
         // A zombie that nobody has reaped yet has no command line any more.
-        let left = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
-        assert!(left.is_empty(), "sleep {pid} is still there");
+        let left =
+            || std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|l| !l.is_empty());
+        let until = Instant::now() + Duration::from_secs(10);
+        while left() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!left(), "sleep {pid} is still there");
     }
 }
