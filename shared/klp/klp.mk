@@ -26,7 +26,9 @@ klp-bindgen-common := --use-core --with-derive-default --ctypes-prefix kernel::f
 	--enable-function-attribute-detection --no-doc-comments --rust-target 1.85
 klp-opaque := $(addprefix --opaque-type ,alt_instr arch_lbr_state arch_specific_insn desc_struct local_apic \
 	'ns_common.*' sched_statistics x86_msi_addr_lo x86_msi_data xregs_state)
-klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allowlist-function 'klp_.*'
+klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allowlist-function 'klp_.*' \
+	--allowlist-type 'kprobe|kprobe_opcode_t|kprobe_(pre|post)_handler_t|arch_specific_insn' \
+	--allowlist-function '(un)?register_kprobe|(en|dis)able_kprobe' --allowlist-var 'KPROBE_FLAG_.*'
 
 quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
       cmd_klp_bindgen = $(BINDGEN) $< $(klp-bindgen-common) $(klp-opaque) $(klp-flags) -o $@ -- \

@@ -12,6 +12,7 @@
 //! - Something must be allocated, checked or changed around the replacement, and given back later:
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
+//! - The code to fix is assembly or Rust, which ftrace cannot reach: [`Redirect`].
 //! - The user decides at load time or through sysfs: [`param!`].
 //! - The user shall see how far the patch has come: [`Folder`] with an [`Attribute`].
 //! - A replacement must be traced by name, or be patched in its turn: [`traceable!`].
@@ -53,12 +54,19 @@ mod bindings {
 
 use kernel::str::CStr;
 
+/// What `pr_err!` and its like print in front of this crate's own messages.
+const __LOG_PREFIX: &[u8] = b"klp\0";
+
 mod callbacks;
 mod macros;
 mod object;
 mod param;
 mod patch;
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+mod redirect;
 mod slot;
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+mod symbol;
 mod syscall;
 mod sysfs;
 mod traceable;
@@ -88,6 +96,11 @@ pub use patch::{
     Livepatch,
     ObjectEntry,
     Patch, //
+};
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+pub use redirect::{
+    Redirect,
+    Route, //
 };
 pub use slot::{
     Slot,
