@@ -12,6 +12,8 @@
 //! - Something must be allocated, checked or changed around the replacement, and given back later:
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
+//! - A structure lacks a field: [`Shadow`].
+//! - A later patch must know what this one changed, and take it over: [`SystemState`].
 //! - The code to fix is assembly or Rust, which ftrace cannot reach: [`Redirect`].
 //! - The user decides at load time or through sysfs: [`param!`].
 //! - The user shall see how far the patch has come: [`Folder`] with an [`Attribute`].
@@ -64,7 +66,9 @@ mod param;
 mod patch;
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
 mod redirect;
+mod shadow;
 mod slot;
+mod state;
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
 mod symbol;
 mod syscall;
@@ -102,9 +106,19 @@ pub use redirect::{
     Redirect,
     Route, //
 };
+pub use shadow::{
+    Shadow,
+    ShadowRef, //
+};
 pub use slot::{
     Slot,
     StateRef, //
+};
+pub use state::{
+    PreviousState,
+    StateTable,
+    StatesEnd,
+    SystemState, //
 };
 pub use sysfs::{
     Attribute,

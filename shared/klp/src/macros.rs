@@ -10,6 +10,8 @@
 /// - `type`: the module's own type, which implements [`Livepatch`].
 /// - `replace` (optional): `true` makes the patch cumulative; it replaces every patch that is enabled. The expression is
 ///   evaluated when the module is loaded, so that a parameter can decide.
+/// - `states` (optional): the lasting changes of the system that the patch makes, each with an id that the whole family of
+///   patches agrees on, a version, and the type of the data to revert it: see [`SystemState`](crate::SystemState).
 /// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. `callbacks` names a type that implements
 ///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`]; without either the object has none.
 /// - `functions` (optional): declares each old function as the object's source does, with its replacement behind `=`.
@@ -38,6 +40,17 @@
 /// }
 /// ```
 ///
+/// A cumulative patch with a state:
+///
+/// ```ignore
+///     replace: true,
+///     states: [
+///         /// The limit as the system had it.
+///         static LIMIT: SavedLimit = { id: 0x6c69_6d00, version: 2 },
+///     ],
+///     objects: [ /* … */ ],
+/// ```
+///
 /// [`klp_enable_patch()`]: srctree/include/linux/livepatch.h
 /// [`Livepatch`]: crate::Livepatch
 /// [`Livepatch::init`]: crate::Livepatch::init
@@ -53,6 +66,7 @@ macro_rules! livepatch {
         license: $license:tt,
         $(imports_ns: $imports:tt,)?
         $(replace: $replace:expr,)?
+        $(states: $states:tt,)?
         objects: [ $( $object:tt { $($body:tt)* } ),+ $(,)? ] $(,)?
     ) => {
         ::kernel::prelude::module! {
@@ -68,7 +82,8 @@ macro_rules! livepatch {
 
         static __PATCH: $crate::Patch<{ [$(stringify!($object)),+].len() }> = $crate::Patch::new(
             [$( $crate::livepatch!(@object $object { $($body)* }) ),+],
-        );
+        )$(.with_states($crate::livepatch!(@table $states)))?;
+        $( $crate::livepatch!(@states $states); )?
 
         $( $crate::livepatch!(@slot { $($body)* }); )+
 
@@ -136,6 +151,26 @@ macro_rules! livepatch {
             }
         }
     };
+
+    (@states [ $( $(#[$meta:meta])* static $state:ident: $data:ty = { id: $id:expr, version: $version:expr $(,)? } ),+ $(,)? ]) => {
+        #[allow(non_snake_case)]
+        #[repr(C)]
+        struct __States {
+            $($state: $crate::SystemState<$data>,)+
+            end: $crate::StatesEnd,
+        }
+
+        // SAFETY: So it is declared, just above.
+        unsafe impl $crate::StateTable for __States {}
+
+        static __STATES: __States = __States {
+            $($state: $crate::SystemState::new($id, $version),)+
+            end: $crate::StatesEnd::END,
+        };
+
+        $( $(#[$meta])* static $state: &$crate::SystemState<$data> = &__STATES.$state; )+
+    };
+    (@table $states:tt) => { &__STATES };
 
     (@module vmlinux) => { ::core::option::Option::None };
     (@module $module:literal) => { ::core::option::Option::Some($crate::livepatch!(@name $module)) };
@@ -237,6 +272,7 @@ macro_rules! param {
     (@kind bool) => { "bool" };
     (@kind i32) => { "int" };
     (@kind u32) => { "uint" };
+    (@kind $choice:ident) => { "charp" };
 
     (
         @static $(#[$meta:meta])* $static:ident, $name:literal, $ty:ty, $kind:expr, $default:expr, $perm:literal,

@@ -21,7 +21,8 @@ use kernel::{
 
 use crate::{
     bindings,
-    callbacks::Ops, //
+    callbacks::Ops,
+    state::StateTable, //
 };
 
 /// What the module of a livepatch does besides patching.
@@ -164,6 +165,12 @@ impl<const N: usize> Patch<N> {
             }),
             release,
         }
+    }
+
+    /// The same patch, which modifies the system states in `states`.
+    pub const fn with_states<S: StateTable>(mut self, states: &'static S) -> Self {
+        self.raw.get_mut().states = core::ptr::from_ref(states).cast_mut().cast();
+        self
     }
 
     /// Registers and enables the patch: `klp_enable_patch()`.

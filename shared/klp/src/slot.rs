@@ -26,6 +26,7 @@ use kernel::{
 /// # Invariants
 ///
 /// The pointer is null or comes from [`KBox::into_raw`] and is owned by the slot.
+#[repr(transparent)]
 pub struct Slot<S: Send + Sync + 'static>(Atomic<*mut S>);
 
 impl<S: Send + Sync + 'static> Slot<S> {

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System states: what one livepatch changed, told to the next.
+//!
+//! A patch lists under `states` of [`livepatch!`](crate::livepatch!) each lasting change that it makes to the system, by an
+//! id and a version, with data to revert it. The core refuses a patch that would lose one: a cumulative patch
+//! must list every state that is in force, and none may come with a lower version (so that a downgrade fails with `EINVAL`).
+//!
+//! # The life of the data
+//!
+//! | callback      | nobody had changed the system before     | a patch that is being replaced had                   |
+//! |---------------|------------------------------------------|------------------------------------------------------|
+//! | `pre_patch`   | allocate, [`fill`](SystemState::fill)    | nothing: the transition may still be reversed        |
+//! | `post_patch`  | change the system                        | [`take`](PreviousState::take) its data and `fill`    |
+//! | `pre_unpatch` | revert the change                        | revert the change                                    |
+//! | `post_unpatch`| [`take`](SystemState::take), drop        | nothing if reversed, and then there is nothing to take |
+//!
+//! [`previous`](SystemState::previous) tells the two columns apart. The data is not freed with the module, because under
+//! atomic replace it may have passed to a successor, in Rust or C: what nobody takes is leaked.
+//!
+//! Specification: `Documentation/livepatch/system-state.rst`.
+//! C header: [`include/linux/livepatch.h`](srctree/include/linux/livepatch.h)
+
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    ffi::{
+        c_uint,
+        c_ulong, //
+    },
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    Object,
+    Slot,
+    StateRef, //
+};
+
+/// A system state that the patch modifies, with its data: `struct klp_state`.
+///
+/// [`livepatch!`](crate::livepatch!) declares it. The data is a box of `T`, which to a C patch is a pointer from `kmalloc()`.
+///
+/// # Invariants
+///
+/// `data` is null or comes from [`KBox::into_raw`] and is owned by the state.
+#[repr(transparent)]
+pub struct SystemState<T: Send + Sync + 'static>(UnsafeCell<bindings::klp_state>, PhantomData<T>);
+
+// SAFETY: `id` and `version` are never written, `data` only by the atomic accesses of `Slot`.
+unsafe impl<T: Send + Sync + 'static> Sync for SystemState<T> {}
+
+impl<T: Send + Sync + 'static> SystemState<T> {
+    /// The state `id`, which must not be 0, in this `version`.
+    #[doc(hidden)]
+    pub const fn new(id: c_ulong, version: c_uint) -> Self {
+        assert!(id != 0, "the id of a system state must not be 0");
+        // INVARIANT: There is no data.
+        let raw = bindings::klp_state {
+            id,
+            version,
+            data: core::ptr::null_mut(),
+        };
+        Self(UnsafeCell::new(raw), PhantomData)
+    }
+
+    /// The version of this patch.
+    pub fn version(&self) -> u32 {
+        // SAFETY: The field is never written.
+        unsafe { (*self.0.get()).version }
+    }
+
+    /// The data, or `None` while this patch has none. For replacement functions and callbacks alike.
+    ///
+    /// The reference holds an RCU read-side critical section: **the caller must not sleep, nor fill or take the data, while
+    /// it lives**.
+    pub fn read(&self) -> Option<StateRef<'_, T>> {
+        self.slot().read()
+    }
+
+    /// Puts the data in; what was there before is dropped after a grace period of RCU. May sleep.
+    ///
+    /// A pre-patch callback that fails afterwards must [`take`](SystemState::take) the data itself: no other callback of that
+    /// object runs.
+    pub fn fill(&self, _obj: &Object, data: impl Into<Pin<KBox<T>>>) {
+        // A callback is running, so `klp_mutex` serializes this with every other `fill` and `take`.
+        drop(self.slot().take());
+        self.slot().fill(data.into());
+    }
+
+    /// Takes the data out, after its readers have gone. Sleeps for a grace period of RCU when there is data.
+    pub fn take(&self, _obj: &Object) -> Option<Pin<KBox<T>>> {
+        self.slot().take()
+    }
+
+    /// The same state in the latest patch that was enabled before this one: `klp_get_prev_state()`.
+    ///
+    /// `None` also when the transition that runs *disables* this patch, unless patches stay enabled below it. For the
+    /// callbacks of `vmlinux`: those of a module run outside of transitions too, when the module is loaded or removed,
+    /// where the core only warns and finds nothing.
+    pub fn previous<'a>(&self, _obj: &'a Object) -> Option<PreviousState<'a>> {
+        // SAFETY: `id` is never written.
+        let id = unsafe { (*self.0.get()).id };
+        // SAFETY: The list of patches is guarded by `klp_mutex`, which a callback holds.
+        let raw = NonNull::new(unsafe { bindings::klp_get_prev_state(id) })?;
+        // INVARIANT: A patch leaves the list, and its module the memory, only after the callback.
+        Some(PreviousState(raw, PhantomData))
+    }
+
+    fn slot(&self) -> &Slot<T> {
+        // SAFETY: `self` is valid.
+        unsafe { slot_of(self.0.get()) }
+    }
+}
+
+/// A system state of a patch that is being replaced, or lies below.
+///
+/// # Invariants
+///
+/// The state belongs to a patch that stays installed for `'a`, while `klp_mutex` is held.
+pub struct PreviousState<'a>(NonNull<bindings::klp_state>, PhantomData<&'a Object>);
+
+impl PreviousState<'_> {
+    /// The version of that patch; never above the version of the patch in transition.
+    pub fn version(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { self.0.as_ref().version }
+    }
+
+    /// Takes the data over from that patch, which is left without; `None` if it has none. Sleeps for a grace period of RCU.
+    ///
+    /// For the post-patch callback: earlier the transition may still be reversed, and that patch needs its data.
+    ///
+    /// # Safety
+    ///
+    /// Patches of this id and [`version`](PreviousState::version) must keep a `U` in their data, in memory from `kmalloc()`,
+    /// and neither read it without RCU nor free it once they are being replaced. Nothing in it may refer to their text.
+    pub unsafe fn take<U: Send + Sync + 'static>(&self) -> Option<Pin<KBox<U>>> {
+        // SAFETY: By the type invariant the state is valid; by the duty of this function its data is a box of `U`.
+        unsafe { slot_of::<U>(self.0.as_ptr()) }.take()
+    }
+}
+
+/// The data of a state in the form of a slot.
+///
+/// # Safety
+///
+/// `state` must be valid for `'a`, and its data null or a box of `T` that the state owns.
+unsafe fn slot_of<'a, T: Send + Sync + 'static>(state: *mut bindings::klp_state) -> &'a Slot<T> {
+    // SAFETY: By the duty of this function; `Slot` is a transparent wrapper of an atomic pointer.
+    unsafe { &*(&raw mut (*state).data).cast() }
+}
+
+/// The entry that ends a table of states.
+#[doc(hidden)]
+#[repr(transparent)]
+pub struct StatesEnd(bindings::klp_state);
+
+// SAFETY: Nobody writes to it.
+unsafe impl Sync for StatesEnd {}
+
+impl StatesEnd {
+    /// The entry.
+    #[doc(hidden)]
+    pub const END: Self = Self(bindings::klp_state {
+        id: 0,
+        version: 0,
+        data: core::ptr::null_mut(),
+    });
+}
+
+/// The states of a patch; [`livepatch!`](crate::livepatch!) implements it.
+///
+/// # Safety
+///
+/// The type must be in C layout and consist of [`SystemState`]s and, in the end, [`StatesEnd`].
+#[doc(hidden)]
+pub unsafe trait StateTable: Sync + 'static {}
