@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A target that can hold a transition up: who reads /proc/rules_target stays in rules_target_enter() while
+ * the parameter "open" is N, and is told afterwards which version of that function answered.
+ *
+ * In C because livepatch reaches a function through ftrace, and rustc emits no __fentry__.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/wait.h>
+
+int rules_target_enter(int (*wait)(void));
+
+static DECLARE_WAIT_QUEUE_HEAD(gate);
+static bool open = true;
+
+static int open_set(const char *val, const struct kernel_param *kp)
+{
+	int ret = param_set_bool(val, kp);
+
+	wake_up_all(&gate);
+	return ret;
+}
+
+static const struct kernel_param_ops open_ops = {
+	.set = open_set,
+	.get = param_get_bool,
+};
+
+module_param_cb(open, &open_ops, &open, 0644);
+MODULE_PARM_DESC(open, "N holds readers of /proc/rules_target up");
+
+/* A livepatch transition sends its fake signal after a while, which only a killable sleep outlasts. */
+static int rules_target_wait(void)
+{
+	return wait_event_killable(gate, READ_ONCE(open));
+}
+
+/*
+ * The function that livepatches replace; 0 stands for the original. It gets what it sleeps in from its caller,
+ * so that a replacement can sleep there as well. Not static: its declaration must stay what it is.
+ */
+noinline int rules_target_enter(int (*wait)(void))
+{
+	int ret = wait();
+
+	/* Work that remains to be done keeps the call above from becoming a jump. */
+	return ret < 0 ? ret : 0;
+}
+
+static int rules_target_show(struct seq_file *m, void *unused)
+{
+	int ret = rules_target_enter(rules_target_wait);
+
+	if (ret < 0)
+		return ret;
+	seq_printf(m, "%d\n", ret);
+	return 0;
+}
+
+static int __init rules_target_init(void)
+{
+	if (!proc_create_single(KBUILD_MODNAME, 0444, NULL, rules_target_show))
+		return -ENOMEM;
+	pr_info("init\n");
+	return 0;
+}
+
+static void __exit rules_target_exit(void)
+{
+	remove_proc_entry(KBUILD_MODNAME, NULL);
+	pr_info("exit\n");
+}
+
+module_init(rules_target_init);
+module_exit(rules_target_exit);
+MODULE_DESCRIPTION("Livepatch test: a target that can hold a transition up");
+MODULE_LICENSE("GPL");
