@@ -39,7 +39,7 @@ $(obj)/klp_bindings.rs: $(KLP)/bindings.h FORCE
 	$(call if_changed,klp_bindgen)
 
 $(obj)/bindings_generated.rs: private klp-flags = $(bindings-flags)
-$(obj)/bindings_generated.rs: $(src)/bindings.h FORCE
+$(obj)/bindings_generated.rs: $(src)/bindings.h $(wildcard $(src)/*.h) FORCE
 	$(call if_changed,klp_bindgen)
 
 klp-generated := klp_bindings.rs
