@@ -357,19 +357,18 @@ impl Complaints {
 }
 
 fn no_space(path: &Path, need: u64) -> anyhow::Error {
+    let size = crate::progress::size;
+    let free = host::free_space(path).map_or_else(|_| "too few bytes".to_owned(), size);
     error::host(format!(
-        "not enough space below {}: {} more are needed; make room, or set XDG_CACHE_HOME to a larger file system",
+        "not enough space below {}: {free} are free, and {} are needed; make room, or set XDG_CACHE_HOME to a folder on a larger file system",
         path.display(),
-        crate::progress::size(need)
+        size(need)
     ))
 }
 
 fn need_space(path: &Path, need: u64) -> Result<()> {
-    let free = host::free_space(path)?;
-    if free < need {
-        return Err(
-            no_space(path, need).context(format!("{} are free", crate::progress::size(free)))
-        );
+    if host::free_space(path)? < need {
+        return Err(no_space(path, need));
     }
     Ok(())
 }

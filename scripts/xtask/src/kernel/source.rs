@@ -433,15 +433,17 @@ fn parse_show(text: &str) -> Option<(String, u64)> {
 /// What apt's log says, as one sentence that says what to do.
 fn apt_error(log: &Path, dir: &Path) -> anyhow::Error {
     let text = fs::read_to_string(log).unwrap_or_default();
-    // Nothing of a repository that failed is kept, lest a later run trusts it.
-    let _ = fs::remove_dir_all(dir.join("lists"));
     let mirror = mirror_name(dir);
     let why = explain(&text);
-    let quote = text
-        .lines()
-        .find(|l| l.starts_with("E: ") || l.starts_with("Err:"))
-        .unwrap_or("apt-get gave no reason")
-        .to_owned();
+    let quote = quote(&text);
+    // Nothing of a repository that failed is kept, lest a later run trusts it; what of the package
+    // is here already is checked by apt when it goes on.
+    for sub in ["lists", "cache"] {
+        let _ = fs::remove_dir_all(dir.join(sub));
+    }
+    if fs::remove_dir(dir.join("download")).is_ok() {
+        let _ = fs::remove_dir_all(dir);
+    }
     match why {
         Trouble::Space => no_space(dir, 1 << 30),
         Trouble::Signature => error::host(format!(
@@ -454,6 +456,21 @@ fn apt_error(log: &Path, dir: &Path) -> anyhow::Error {
             "{mirror} has no suite {SUITE} with {PACKAGE}: point apt at a full Debian mirror, or name a source with --kernel-source ({quote})"
         )),
     }
+}
+
+/// The reason that apt gave, in its words.
+fn quote(log: &str) -> String {
+    let mut lines = log.lines();
+    let reason = lines
+        .by_ref()
+        .find(|line| line.starts_with("Err:"))
+        .and_then(|_| lines.find(|line| line.starts_with("  ")))
+        .or_else(|| log.lines().find(|line| line.starts_with("E: ")));
+    reason
+        .unwrap_or("apt-get gave no reason")
+        .trim_start_matches("E: ")
+        .trim()
+        .to_owned()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -534,6 +551,18 @@ mod tests {
         ] {
             assert_eq!(explain(log), trouble, "{log}");
         }
+    }
+
+    #[test]
+    fn apts_reason_is_quoted() {
+        let log =
+            "Err:1 http://x trixie InRelease\n  Could not connect to x:80\nE: Failed to fetch\n";
+        assert_eq!(quote(log), "Could not connect to x:80");
+        assert_eq!(
+            quote("W: a\nE: The repository is not signed.\n"),
+            "The repository is not signed."
+        );
+        assert_eq!(quote(""), "apt-get gave no reason");
     }
 
     #[test]
