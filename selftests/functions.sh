@@ -668,6 +668,7 @@ klp__strerror()
 	ENOTTY) echo "Inappropriate ioctl for device" ;;
 	ENOSPC) echo "No space left on device" ;;
 	EROFS) echo "Read-only file system" ;;
+	EMLINK) echo "Too many links" ;;
 	EDOM) echo "Numerical argument out of domain" ;;
 	ERANGE) echo "Numerical result out of range" ;;
 	EDEADLK) echo "Resource deadlock avoided" ;;
