@@ -78,7 +78,11 @@ impl<T: Attribute> Table<T> {
             ..unsafe { zeroed() }
         },
         show: Some(Self::show),
-        store: if T::HAS_STORE { Some(Self::store) } else { None },
+        store: if T::HAS_STORE {
+            Some(Self::store)
+        } else {
+            None
+        },
     };
 
     unsafe extern "C" fn show(
