@@ -83,8 +83,18 @@ pub enum Command {
     Rules,
     /// Check that samples, chapters, tests and transcripts belong together
     Tidy,
-    /// An interactive shell in the virtual machine, with the modules at hand
-    Shell,
+    /// A shell, or one command, in the virtual machine, with the modules at hand
+    Shell {
+        /// A command to run in place of a shell
+        #[arg(trailing_var_arg = true)]
+        command: Vec<String>,
+        /// Virtio network cards
+        #[arg(long, default_value_t = 0)]
+        nics: u32,
+        /// After so many seconds a command's guest is stopped
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        timeout: u64,
+    },
     /// Measure the tool itself, as ratios within one run
     Bench {
         /// What to measure

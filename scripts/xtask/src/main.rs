@@ -76,7 +76,11 @@ fn dispatch(cli: &Cli) -> Result<()> {
         ),
         Command::Rules => rules::run(),
         Command::Tidy => tidy::run(),
-        Command::Shell => shell::run(kernel),
+        Command::Shell {
+            command,
+            nics,
+            timeout,
+        } => shell::run(kernel, command, *nics, *timeout),
         Command::Bench { what } => bench::run(kernel, what),
         Command::Clean => clean::run(),
     }

@@ -114,6 +114,25 @@ pub fn is_fatal(log: &str) -> bool {
         .any(|line| !is_ours(line) && FATAL.is_match(line))
 }
 
+/// The lines of a complaint that concern the kernel: not the registers of the process that called
+/// it, which `decode_stacktrace.sh` would take for kernel code and disassemble.
+fn kernel_side(lines: &[String]) -> Vec<String> {
+    let mut user = false;
+    lines
+        .iter()
+        .filter(|line| {
+            let line = message(line);
+            if line.starts_with("RIP: 0033:") {
+                user = true;
+            } else if line.contains("TASK>") || line.starts_with("---[") {
+                user = false;
+            }
+            !user
+        })
+        .cloned()
+        .collect()
+}
+
 /// Every complaint in `log`, in order.
 pub fn complaints(log: &str) -> Vec<Complaint> {
     let lines: Vec<&str> = log.lines().collect();
@@ -175,7 +194,8 @@ pub fn tail(log: &str, n: usize) -> Vec<&str> {
 /// The same lines with source files and line numbers, as far as the kernel's own
 /// `decode_stacktrace.sh` can tell; unchanged where it cannot.
 pub fn symbolize(kernel: &Kernel, modules: &Path, lines: &[String]) -> Vec<String> {
-    decode(kernel, modules, lines).unwrap_or_else(|| lines.to_vec())
+    let lines = kernel_side(lines);
+    decode(kernel, modules, &lines).unwrap_or(lines)
 }
 
 fn decode(kernel: &Kernel, modules: &Path, lines: &[String]) -> Option<Vec<String>> {
@@ -277,6 +297,22 @@ mod tests {
 ";
         assert_eq!(complaints(log), []);
         assert!(!is_fatal(log));
+    }
+
+    #[test]
+    fn user_space_registers_are_left_out() {
+        let lines: Vec<String> = [
+            "[ 1.0]  do_syscall_64+0x1/0x2",
+            "[ 1.0] RIP: 0033:0x7f00",
+            "[ 1.0] Code: 40 00",
+            "[ 1.0]  </TASK>",
+            "[ 1.0] Kernel Offset: disabled",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let kept = kernel_side(&lines);
+        assert_eq!(kept.len(), 3, "{kept:?}");
+        assert!(kept[1].ends_with("</TASK>"));
     }
 
     #[test]

@@ -74,6 +74,18 @@ pub fn log_tail(outcome: &Outcome) -> String {
     text
 }
 
+/// A case that has just ended, while others of its suite still run.
+pub fn live(suite: &str, line: &str) {
+    use std::io::Write;
+    let line = if line.starts_with("not ok") {
+        style(line).red()
+    } else {
+        style(line).dim()
+    };
+    // A reader that went away does not end the tests.
+    let _ = writeln!(std::io::stdout(), "     {suite}: {line}");
+}
+
 /// A suite that has ended: one line when it passed, all that helps when it did not.
 pub fn suite(suite: &Suite) -> String {
     let count = suite.count();

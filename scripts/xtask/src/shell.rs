@@ -1,10 +1,157 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
+//! `cargo xtask shell`: the guest, by hand.
+//!
+//! Without words a shell on the terminal; with words that command, its output and a verdict.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::bail;
+use anyhow::Context;
 use anyhow::Result;
 
+use crate::catalog;
 use crate::cli::KernelArgs;
 use crate::error;
+use crate::error::Failure;
+use crate::kbuild;
+use crate::kernel::Kernel;
+use crate::paths;
+use crate::process;
+use crate::process::quote;
+use crate::report;
+use crate::vm;
+use crate::vm::End;
+use crate::vm::Guest;
 
-pub fn run(_kernel: &KernelArgs) -> Result<()> {
-    Err(error::host("shell: not there yet"))
+/// `cargo xtask shell [COMMAND…]`.
+pub fn run(args: &KernelArgs, command: &[String], nics: u32, timeout: u64) -> Result<()> {
+    if command.is_empty() && !std::io::stdin().is_terminal() {
+        return Err(error::usage(
+            "a shell needs a terminal; name the command to run: cargo xtask shell -- COMMAND",
+        ));
+    }
+    let kernel = Kernel::ensure(args)?;
+    // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
+    let modules = match kbuild::build(&kernel, &[]) {
+        Err(error) if error.downcast_ref() != Some(&Failure::Interrupted) => {
+            eprintln!("xtask: {error:#}");
+            kbuild::modules_dir(&kernel)
+        }
+        built => built?,
+    };
+    let mut guest = Guest::new("shell", "");
+    guest.nics = nics;
+    guest.timeout = Duration::from_secs(timeout);
+    if command.is_empty() {
+        interactive(&kernel, &guest, &modules)
+    } else {
+        guest.script = format!(
+            "export KLP_MODULES_DIR={dir}\ncd {dir}\n{}",
+            // One word is a line for the shell, several are a command.
+            match command {
+                [line] => line.clone(),
+                words => words.iter().map(|w| quote(w)).collect::<Vec<_>>().join(" "),
+            },
+            dir = quote(&modules.to_string_lossy()),
+        );
+        one_command(&kernel, &guest, &modules)
+    }
+}
+
+fn one_command(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
+    let outcome = vm::run(kernel, guest, |line| {
+        // A reader that went away is no reason to leave the guest half-way.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    })?;
+    eprint!("{}", report::guest_trouble(kernel, modules, &outcome));
+    if let Some(failure) = outcome.failure() {
+        bail!(failure);
+    }
+    match outcome.end {
+        End::Exited(0) => Ok(()),
+        End::Exited(status) => {
+            eprintln!("xtask: the command ended with exit status {status}");
+            bail!(Failure::TestFailed)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
+    let folder = guest.folder();
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let samples: Vec<String> = catalog::samples()?
+        .into_iter()
+        .map(|sample| format!("{}.ko", sample.livepatch.module))
+        .collect();
+    // virtme-ng starts the user's shell by name only, so ours sets the scene and becomes bash.
+    let shell = folder.join("shell");
+    fs::write(&shell, shell_script(&kernel.release, modules, &samples))
+        .with_context(|| format!("writing {}", shell.display()))?;
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("making {} executable", shell.display()))?;
+
+    let vng = paths::vng()?;
+    let mut command = Command::new(&vng);
+    command
+        .args(vm::common_arguments(
+            guest,
+            &kernel.image(),
+            vm::accel(kernel)?,
+        ))
+        .arg("--shell")
+        .arg(&shell);
+    vm::set_environment(&mut command, &vng);
+    vm::tell(&command);
+    let status = process::foreground(&mut command)?;
+    if !status.success() {
+        bail!(Failure::Host(format!(
+            "the guest ended with {}",
+            process::describe(status)
+        )));
+    }
+    Ok(())
+}
+
+/// What the guest starts as its shell; three lines of greeting.
+fn shell_script(release: &str, modules: &Path, samples: &[String]) -> String {
+    format!(
+        "#!/bin/bash\n\
+         # Written by cargo xtask for one guest.\n\
+         export KLP_MODULES_DIR={dir}\n\
+         cd \"$KLP_MODULES_DIR\" || exit\n\
+         echo {greeting}\n\
+         echo {modules}\n\
+         echo {leave}\n\
+         exec /bin/bash -i\n",
+        dir = quote(&modules.to_string_lossy()),
+        greeting = quote(&format!(
+            "Linux {release}; this machine's files, and whatever you change is forgotten."
+        )),
+        modules = quote(&format!(
+            "The modules are here ($KLP_MODULES_DIR): {}; try insmod, dmesg.",
+            samples.join(" ")
+        )),
+        leave = quote("Leave with exit; Ctrl-A X ends a guest that hangs."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_has_three_lines() {
+        let text = shell_script("7.2", Path::new("/m m"), &["x.ko".to_owned()]);
+        assert_eq!(text.lines().filter(|l| l.starts_with("echo ")).count(), 3);
+        assert!(text.contains("export KLP_MODULES_DIR='/m m'\n"), "{text}");
+        assert!(text.ends_with("exec /bin/bash -i\n"), "{text}");
+    }
 }

@@ -456,7 +456,13 @@ fn guest(kernel: &Kernel, modules: &Path, script: &Script, bless: bool) -> Resul
     guest.append = script.append.clone();
     guest.timeout = script_timeout(&paths::root().join("selftests/settings")) + BOOT_MARGIN;
 
-    let outcome = vm::run(kernel, &guest, |_| {})?;
+    // One line for each case as it ends, unless another guest's would come in between.
+    let live = guests_at_once() == 1;
+    let outcome = vm::run(kernel, &guest, |line| {
+        if live && (line.starts_with("ok ") || line.starts_with("not ok ")) {
+            report::live(&script.stem, line);
+        }
+    })?;
     let log = outcome.console_text();
     let mut cases = kernel_cases(&outcome.output, &outcome.end);
     let complaints = oops::complaints(&log);

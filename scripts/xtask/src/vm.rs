@@ -62,6 +62,13 @@ pub fn set_verbose(on: bool) {
     VERBOSE.store(on, Ordering::Relaxed);
 }
 
+/// Show a command line to a user who asked for it.
+pub fn tell(command: &Command) {
+    if VERBOSE.load(Ordering::Relaxed) {
+        eprintln!("% {}", process::line(command));
+    }
+}
+
 /// How the guest's instructions run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
@@ -287,9 +294,7 @@ fn run_with(
 
     let args = arguments(guest, &kernel.image(), accel, &script);
     let mut command = command(&vng, &args, guest.timeout + OUTER_GRACE);
-    if VERBOSE.load(Ordering::Relaxed) {
-        eprintln!("% {}", process::line(&command));
-    }
+    tell(&command);
     let (output, output_end) = pipe()?;
     let (log, log_end) = pipe()?;
     command
@@ -324,6 +329,9 @@ fn run_with(
     });
 
     let mut text = String::new();
+    let output_log = folder.join("output.log");
+    let mut output_file = File::create(&output_log)
+        .with_context(|| format!("creating the log {}", output_log.display()))?;
     let mut timed_out = false;
     loop {
         match lines.recv_timeout(Duration::from_millis(50)) {
@@ -331,6 +339,7 @@ fn run_with(
                 if !line.starts_with(STATUS_MARK) {
                     each(&line);
                 }
+                writeln!(output_file, "{line}").context("writing the guest's output")?;
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -359,7 +368,6 @@ fn run_with(
     log_result.with_context(|| format!("writing the log {}", console.display()))?;
 
     let (output, exit) = split_status(&text);
-    fs::write(folder.join("output.log"), &output).context("writing the guest's output")?;
     let kernel_log = read_lossy(&console);
     let end = match (exit, status) {
         _ if oops::is_fatal(&kernel_log) => End::Panicked,
