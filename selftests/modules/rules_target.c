@@ -40,6 +40,9 @@ static int rules_target_wait(void)
 	return wait_event_killable(gate, READ_ONCE(open));
 }
 
+/* What the caller below passes on. A compiler that knew the value would call a copy made for it, which nobody patches. */
+static int (*wait_here)(void) = rules_target_wait;
+
 /*
  * The function that livepatches replace; 0 stands for the original. It gets what it sleeps in from its caller,
  * so that a replacement can sleep there as well. Not static: its declaration must stay what it is.
@@ -54,7 +57,7 @@ noinline int rules_target_enter(int (*wait)(void))
 
 static int rules_target_show(struct seq_file *m, void *unused)
 {
-	int ret = rules_target_enter(rules_target_wait);
+	int ret = rules_target_enter(READ_ONCE(wait_here));
 
 	if (ret < 0)
 		return ret;
