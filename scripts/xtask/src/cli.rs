@@ -108,5 +108,9 @@ pub enum Command {
 #[derive(Subcommand)]
 pub enum BenchCommand {
     /// Edit to verdict against a bare boot, and the parts of a cold set-up
-    Loop,
+    Loop {
+        /// How often each is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
 }
