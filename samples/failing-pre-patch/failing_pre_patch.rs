@@ -120,7 +120,10 @@ impl StatefulCallbacks for Limit {
         if frags::change(SAFE, *old) {
             pr_info!("post_unpatch: {obj}: limit {SAFE} -> {old}\n", old = *old);
         } else {
-            pr_info!("post_unpatch: {obj}: limit left at {}, not ours\n", frags::limit());
+            pr_info!(
+                "post_unpatch: {obj}: limit left at {}, not ours\n",
+                frags::limit()
+            );
         }
     }
 }
