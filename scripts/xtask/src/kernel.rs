@@ -11,12 +11,14 @@ mod source;
 mod tree;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
+use nix::errno::Errno;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -221,10 +223,18 @@ fn build(args: &KernelArgs) -> Result<Kernel> {
     let _lock = lock(&cache.join("lock"), "prepares the kernel")?;
     // What a run left that was killed outright: nobody works there now.
     let scratch = cache.join("tmp");
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
-    }
+    remove(&scratch)?;
+    let result = build_locked(args, &cache);
+    remove(&scratch)?;
+    result.map_err(|error| {
+        if is_out_of_space(&error) {
+            return no_space(&cache, source::SPACE + BUILD_SPACE);
+        }
+        error
+    })
+}
 
+fn build_locked(args: &KernelArgs, cache: &Path) -> Result<Kernel> {
     let mut plan = Plan::of(args)?;
     if let Some(kernel) = plan.finished() {
         return Ok(kernel);
@@ -232,8 +242,8 @@ fn build(args: &KernelArgs) -> Result<Kernel> {
     let source = match plan.source.take() {
         Some(source) if source.unpacked() => source,
         known => {
-            need_space(&cache, source::SPACE + BUILD_SPACE)?;
-            source::fetch(known, &cache)?
+            need_space(cache, source::SPACE + BUILD_SPACE)?;
+            source::fetch(known, cache)?
         }
     };
     let dir = source.dir.clone();
@@ -366,9 +376,24 @@ fn no_space(path: &Path, need: u64) -> anyhow::Error {
     ))
 }
 
+/// Did something of ours, a log for instance, find the disk full?
+fn is_out_of_space(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.raw_os_error() == Some(Errno::ENOSPC as i32))
+}
+
 fn need_space(path: &Path, need: u64) -> Result<()> {
     if host::free_space(path)? < need {
         return Err(no_space(path, need));
+    }
+    Ok(())
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
     }
     Ok(())
 }
@@ -421,6 +446,15 @@ mod tests {
         complaints.see("ld.lld: error: cannot write: No space left on device");
         assert_eq!(complaints.lines.len(), 2);
         assert!(complaints.no_space);
+    }
+
+    #[test]
+    fn a_full_disk_is_known_behind_its_context() {
+        let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
+        assert!(is_out_of_space(
+            &anyhow::Error::from(full).context("writing the log")
+        ));
+        assert!(!is_out_of_space(&anyhow::anyhow!("something else")));
     }
 
     #[test]

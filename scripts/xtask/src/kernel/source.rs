@@ -76,7 +76,7 @@ impl Source {
             ))
         })?;
         if path.is_dir() {
-            let version = check_tree(&path)?;
+            let version = check_tree(&path, named)?;
             let identity = path.to_string_lossy().into_owned();
             return Ok(Source {
                 dir: path,
@@ -122,8 +122,10 @@ impl Source {
 }
 
 /// Is this the source of a kernel that can be configured elsewhere (`O=`)? Its version.
-fn check_tree(dir: &Path) -> Result<String> {
-    let bad = |what: &str| error::usage(format!("--kernel-source {}: {what}", dir.display()));
+///
+/// `named` is what the user called it.
+fn check_tree(dir: &Path, named: &Path) -> Result<String> {
+    let bad = |what: &str| error::usage(format!("--kernel-source {}: {what}", named.display()));
     let version = tree_version(dir)
         .filter(|_| dir.join("kernel/livepatch").is_dir())
         .ok_or_else(|| bad("this is not the source of a Linux kernel; name its top folder"))?;
@@ -165,7 +167,7 @@ pub fn fetch(known: Option<Source>, cache: &Path) -> Result<Source> {
                 .clone()
                 .context("a source that is neither here nor a tarball")?;
             let mut command = Command::new("tar");
-            command.arg("-xf").arg(&tarball);
+            command.arg("-xvf").arg(&tarball);
             unpack(command, &source.dir, cache).map_err(|e| {
                 if e.is::<error::Failure>() {
                     return e;
@@ -175,7 +177,7 @@ pub fn fetch(known: Option<Source>, cache: &Path) -> Result<Source> {
                     tarball.display()
                 ))
             })?;
-            match check_tree(&source.dir) {
+            match check_tree(&source.dir, &tarball) {
                 Ok(version) => source.version = version,
                 Err(error) => {
                     fs::remove_dir_all(&source.dir)?;
@@ -225,18 +227,23 @@ fn unpack(mut command: Command, dir: &Path, cache: &Path) -> Result<()> {
         .context("creating a folder to unpack in")?;
     let log = scratch_root.join("unpack.log");
     let mut progress = Progress::new("unpack the source", Unit::Files, FILES, 0);
-    let mut last = String::new();
+    let (mut complaint, mut no_space_left) = (String::new(), false);
     let status = process::logged(command.current_dir(scratch.path()), &log, None, |line| {
         progress.step();
-        if line.contains(": ") {
-            last = line.to_owned();
+        // The first complaint says why; with it come those of whoever stands behind in the pipe.
+        let complains = ["tar: ", "xz: ", "dpkg-deb: "].iter();
+        if complaint.is_empty() && complains.clone().any(|who| line.starts_with(who)) {
+            complaint = line.to_owned();
         }
+        no_space_left |= line.contains("No space left on device");
     })?;
     if !status.success() {
-        if last.contains("No space left on device") {
+        if no_space_left {
+            // The room is wanted back before anybody is told how much there is.
+            drop(scratch);
             return Err(no_space(cache, SPACE));
         }
-        anyhow::bail!("unpacking failed: {last}");
+        anyhow::bail!("{complaint}");
     }
     progress.finish();
     // A tarball has one folder at its top.
