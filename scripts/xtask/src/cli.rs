@@ -79,6 +79,23 @@ pub enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// The kernel's own livepatch selftests, unmodified, on its modules in C and on ours in Rust
+    Upstream {
+        /// Only this script, such as test-syscall
+        script: Option<String>,
+        /// Only with the C modules
+        #[arg(long)]
+        c: bool,
+        /// Only with the Rust modules
+        #[arg(long)]
+        rust: bool,
+        /// Run the script so many times, and count
+        #[arg(long, value_name = "N", requires = "script")]
+        repeat: Option<usize>,
+        /// Run nothing; compare the modules' lines of code
+        #[arg(long)]
+        lines: bool,
+    },
     /// The rules of the callback document, each with its test case and its last result
     Rules,
     /// Check that samples, chapters, tests and transcripts belong together

@@ -26,6 +26,7 @@ mod shell;
 mod test;
 mod tidy;
 mod timeline;
+mod upstream;
 mod vm;
 
 use std::process::ExitCode;
@@ -72,6 +73,22 @@ fn dispatch(cli: &Cli) -> Result<()> {
                 json: json.as_deref(),
                 junit: junit.as_deref(),
                 bless: *bless,
+            },
+        ),
+        Command::Upstream {
+            script,
+            c,
+            rust,
+            repeat,
+            lines,
+        } => upstream::run(
+            kernel,
+            &upstream::Options {
+                script: script.as_deref(),
+                c: *c,
+                rust: *rust,
+                repeat: *repeat,
+                lines: *lines,
             },
         ),
         Command::Rules => rules::run(),
