@@ -876,8 +876,12 @@ log_since()
 	local all
 
 	all=$(dmesg) || fail "dmesg failed"
-	if [ "${1:-}" != any ] && ! grep -qF -e "$KLP_MARK" <<< "$all"; then
-		fail "the kernel's log was overwritten: a larger CONFIG_LOG_BUF_SHIFT or log_buf_len is needed"
+	if ! grep -qF -e "$KLP_MARK" <<< "$all"; then
+		if [ "${1:-}" != any ]; then
+			fail "the kernel's log was overwritten: a larger CONFIG_LOG_BUF_SHIFT or log_buf_len is needed"
+		fi
+		# All that is left of it came after the mark.
+		all=$KLP_MARK$'\n'$all
 	fi
 	# First the time stamp goes, then with CONFIG_PRINTK_CALLER the caller.
 	awk -v mark="$KLP_MARK" '
