@@ -265,11 +265,11 @@ impl Probe {
 
         // SAFETY: The registration has written the fields; nobody changes `addr`, and of `flags` not this one.
         let (addr, flags) = unsafe { ((*probe.raw.get()).addr, (*probe.raw.get()).flags) };
-        if flags & bindings::KPROBE_FLAG_FTRACE != 0 {
-            return Err(EBUSY);
-        }
         if obj.is_vmlinux() {
             symbol::is_unique_in_vmlinux(route.name, addr as usize)?;
+        }
+        if flags & bindings::KPROBE_FLAG_FTRACE != 0 {
+            return Err(EBUSY);
         }
         Ok(probe)
     }
