@@ -182,11 +182,14 @@ fn summary(release: &str, told: &[(&Sample, Option<Story>)]) -> String {
             continue;
         };
         text.push_str(&format!("  {name}  {}\n", effect(story)));
-        let calls: Vec<String> = story
+        let mut calls: Vec<String> = story
             .callbacks()
             .iter()
             .map(|(at, call, _)| format!("{call} {at:+.3} s"))
             .collect();
+        if let Some(took) = story.transition() {
+            calls.push(format!("transition {took:.3} s"));
+        }
         if !calls.is_empty() {
             let pad = " ".repeat(widest);
             text.push_str(&format!("  {pad}  {}\n", style(calls.join(", ")).dim()));

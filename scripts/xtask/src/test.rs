@@ -69,8 +69,8 @@ pub struct Options<'a> {
 struct Script {
     stem: String,
     path: PathBuf,
-    /// Module folders to build first; empty for all.
-    modules: Vec<String>,
+    /// Module folders to build first; all of them when the script does not say.
+    modules: Option<Vec<String>>,
     nics: u32,
     cpus: u32,
     memory_mib: u32,
@@ -108,7 +108,7 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
     if !scripts.is_empty() {
         let kernel = Kernel::ensure(args)?;
         kernel_release = Some(kernel.release.clone());
-        let modules = kbuild::build(&kernel, &folders(&scripts))?;
+        let modules = build(&kernel, &scripts)?;
         suites.extend(guests(&kernel, &modules, &scripts, options.bless)?);
     }
 
@@ -137,7 +137,7 @@ fn choose(names: &[String], pattern: Option<&str>) -> Result<Vec<String>> {
         .trim_end_matches(".sh")
         .replace('_', "-");
     // A whole name means that one and not the others that contain it.
-    let chosen: Vec<String> = if names.iter().any(|name| *name == wanted) {
+    let chosen: Vec<String> = if names.contains(&wanted) {
         vec![wanted]
     } else {
         names
@@ -309,11 +309,10 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
             continue;
         };
         let needs = Needs::read(&vm::read_lossy(&path));
-        let mut modules = needs.modules;
-        if modules.is_empty() && folders.iter().any(|folder| folder == stem) {
-            modules.push(stem.to_owned());
-        }
-        modules.retain(|name| folders.contains(name));
+        let of_stem = || folders.iter().find(|folder| *folder == stem);
+        let modules = needs
+            .modules
+            .or_else(|| of_stem().map(|folder| vec![folder.clone()]));
         let of_sample = samples
             .iter()
             .find(|sample| sample.stem == stem)
@@ -337,9 +336,12 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
 /// ```text
 /// # xtask: modules=netdev-features,selftests nics=2 cpus=2 memory=2048 append=slub_debug
 /// ```
+///
+/// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that
+/// does not say gets its sample's, or all if there is no such sample.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needs {
-    modules: Vec<String>,
+    modules: Option<Vec<String>>,
     nics: Option<u32>,
     cpus: Option<u32>,
     memory_mib: Option<u32>,
@@ -357,7 +359,11 @@ impl Needs {
         for word in words {
             match word.split_once('=') {
                 Some(("modules", names)) => {
-                    needs.modules.extend(names.split(',').map(str::to_owned));
+                    let names = names.split(',').filter(|name| *name != "none");
+                    needs
+                        .modules
+                        .get_or_insert_default()
+                        .extend(names.map(str::to_owned));
                 }
                 Some(("nics", number)) => needs.nics = number.parse().ok(),
                 Some(("cpus", number)) => needs.cpus = number.parse().ok(),
@@ -370,15 +376,24 @@ impl Needs {
     }
 }
 
-/// The module folders that `scripts` need; empty, which means all, when one does not say.
-fn folders(scripts: &[Script]) -> Vec<String> {
-    if scripts.iter().any(|script| script.modules.is_empty()) {
-        return Vec::new();
+/// The module folders that `scripts` need, or `None` for all of them.
+fn folders(scripts: &[Script]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for script in scripts {
+        names.extend(script.modules.clone()?);
     }
-    let mut names: Vec<String> = scripts.iter().flat_map(|s| s.modules.clone()).collect();
     names.sort();
     names.dedup();
-    names
+    Some(names)
+}
+
+/// Build what `scripts` need, and nothing else.
+fn build(kernel: &Kernel, scripts: &[Script]) -> Result<PathBuf> {
+    match folders(scripts) {
+        None => kbuild::build(kernel, &[]),
+        Some(names) if names.is_empty() => Ok(kbuild::modules_dir(kernel)),
+        Some(names) => kbuild::build(kernel, &names),
+    }
 }
 
 /// How many guests run at once: each has two processors, and timing matters to what they test.
@@ -594,10 +609,12 @@ mod tests {
             "#!/bin/bash\n# SPDX\n#\n# xtask: modules=a,b nics=2 append=x=y nonsense\n\
              # xtask: cpus=zwei\n\nset -u\n# xtask: nics=7\n",
         );
-        assert_eq!(needs.modules, ["a", "b"]);
+        assert_eq!(needs.modules, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(needs.nics, Some(2));
         assert_eq!(needs.cpus, None);
         assert_eq!(needs.append, ["x=y"]);
+        assert_eq!(Needs::read("# xtask: modules=none\n").modules, Some(vec![]));
+        assert_eq!(Needs::read("# xtask: nics=1\n").modules, None);
     }
 
     #[test]
