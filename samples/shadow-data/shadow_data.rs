@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A livepatch that adds a field to a structure: who opened each raw socket.
+//!
+//! A raw socket reads and forges packets of any protocol. `/proc/net/raw` lists them, but an administrator who finds one
+//! there learns only the user, and for a socket that was passed on, or whose owner is long root again, that tells little.
+//! `struct sock` does not remember the process. A new field would change the layout of a structure that exists by the
+//! thousand and that every module knows; so the field lives beside it, in a shadow variable.
+//!
+//! Why callbacks: sockets that are open when the patch comes never pass through the new functions, so post_patch gives
+//! them the field, and the fields must go with the patch. A task that still runs the old functions would neither
+//! attach nor free. So there is nothing to attach before all tasks have moved, and nothing to show once some move back.
+//!
+//! ```text
+//! # python3 -c 'import socket, time; s = socket.socket(2, 3, 1); time.sleep(99)' &
+//! # insmod shadow_data.ko
+//! # python3 -c 'import socket, time; s = socket.socket(2, 3, 6); time.sleep(99)' &
+//! # cat /proc/net/raw
+//!   sl  local_address …  drops opener
+//!    …  00000000:0001 …      0 ?
+//!    …  00000000:0006 …      0 python3[131]
+//! ```
+
+mod raw;
+
+use kernel::{
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*,
+    seq_print,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use raw::Process;
+
+klp::bindings!();
+
+// ANCHOR: metadata
+klp::livepatch! {
+    type: RawOpener,
+    name: "shadow_data",
+    authors: ["The livepatch cookbook"],
+    description: "Show who opened each raw socket in /proc/net/raw",
+    license: "GPL",
+    objects: [
+        vmlinux {
+            callbacks: RawOpener,
+            functions: [
+                // SAFETY: The three declarations are those of include/net/raw.h and net/ipv4/raw.c.
+                unsafe fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
+                unsafe fn raw_unhash_sk(*mut bindings::sock) = unhash,
+                unsafe fn raw_seq_show(*mut bindings::seq_file, *mut c_void) -> c_int = show,
+            ],
+        },
+    ],
+}
+// ANCHOR_END: metadata
+
+// ANCHOR: field
+/// The field that `struct sock` lacks.
+// SAFETY: No other patch uses this id, and the type is plain data.
+static OPENER: klp::Shadow<bindings::sock, Process> = unsafe { klp::Shadow::new(0x7261_776f) };
+
+/// Whether every task runs the new functions, so that a field is where a socket is.
+static COMPLETE: Atomic<bool> = Atomic::new(false);
+// ANCHOR_END: field
+
+struct RawOpener;
+
+impl klp::Livepatch for RawOpener {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+// ANCHOR: callbacks
+#[vtable]
+impl klp::Callbacks for RawOpener {
+    /// Every socket that is made from now on gets the field in [`hash`]; those that exist get it here. One that is made
+    /// at this moment may get it twice, of which the first stays, but never not at all.
+    fn post_patch(obj: &klp::Object) {
+        COMPLETE.store(true, Relaxed);
+        raw::for_each(attach_to_existing);
+        pr_info!("post_patch: {obj}: attached to the sockets that were here\n");
+    }
+
+    fn pre_unpatch(obj: &klp::Object) {
+        COMPLETE.store(false, Relaxed);
+        pr_info!("pre_unpatch: {obj}\n");
+    }
+
+    fn post_unpatch(obj: &klp::Object) {
+        OPENER.free_all();
+        pr_info!("post_unpatch: {obj}: freed\n");
+    }
+}
+
+/// Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it.
+unsafe extern "C" fn attach_to_existing(sk: *mut bindings::sock) {
+    // Without memory the socket is shown without an opener; this is too late to refuse the patch.
+    let _ = OPENER.get_or_alloc(sk, GFP_ATOMIC, Process::UNKNOWN);
+}
+// ANCHOR_END: callbacks
+
+// ANCHOR: functions
+/// Replaces `raw_hash_sk()`, by which a socket goes live.
+///
+/// # Safety
+///
+/// As that function: `sk` must be a raw socket that is in no table, and the caller may sleep.
+unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
+    // SAFETY: The duty of this function.
+    unsafe { raw::hash(sk) };
+    // After the lock of the table was held, as in `post_patch`: either this sees `COMPLETE`, or the walk sees `sk`.
+    if COMPLETE.load(Relaxed) {
+        if let Err(error) = OPENER.get_or_alloc(sk, GFP_KERNEL, Process::current()) {
+            return error.to_errno();
+        }
+    }
+    0
+}
+
+/// Replaces `raw_unhash_sk()`, by which a socket dies. The address may serve the next socket at once.
+///
+/// # Safety
+///
+/// As that function: `sk` must be a raw socket that is alive.
+unsafe extern "C" fn unhash(sk: *mut bindings::sock) {
+    // SAFETY: The duty of this function.
+    unsafe { raw::unhash(sk) };
+    OPENER.free(sk);
+}
+
+/// Replaces `raw_seq_show()`: a line of `/proc/net/raw`.
+///
+/// # Safety
+///
+/// As that function: `v` must be what the iterator of the file gave.
+unsafe extern "C" fn show(seq: *mut bindings::seq_file, v: *mut c_void) -> c_int {
+    let sk = v.cast();
+    // SAFETY: The duty of this function.
+    let file = unsafe { raw::show(seq, sk) };
+    if v as usize == 1 {
+        // SEQ_START_TOKEN: the heading
+        seq_print!(file, " opener\n");
+    } else if let Some(opener) = OPENER.get(sk).filter(|_| COMPLETE.load(Relaxed)) {
+        seq_print!(file, " {}\n", *opener);
+    } else {
+        seq_print!(file, " -\n");
+    }
+    0
+}
+// ANCHOR_END: functions

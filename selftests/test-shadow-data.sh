@@ -1,0 +1,192 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# samples/shadow-data: /proc/net/raw names the process that opened each raw socket, by a
+# field that struct sock lacks: attached to the sockets that are there and to those that
+# come, freed with them.
+
+. "$(dirname "$0")/functions.sh"
+
+LP=shadow_data
+
+require_command ip python3 awk
+require_file /proc/net/raw
+require_ko "$LP"
+ktap_plan 6
+
+# hold NAME PROTOCOL [COUNT]: a process of that name holds raw sockets until it is killed
+hold()
+{
+	python3 -c '
+import socket, sys, time
+name, protocol, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+open("/proc/self/comm", "w").write(name)
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) for _ in range(count)]
+time.sleep(900)' "$1" "$2" "${3:-1}" &
+	HOLDER=$!
+	wait_for has_sockets "$2" "${3:-1}" || fail "$1 did not open ${3:-1} sockets"
+}
+
+# has_sockets PROTOCOL COUNT
+has_sockets()
+{
+	[ "$(openers "$1" | wc -l)" -eq "$2" ]
+}
+
+# openers PROTOCOL: a line for each raw socket of it, with the opener behind the last colon
+openers()
+{
+	awk -v at="$(printf ':%04X' "$1")" \
+		'substr($2, 9) == at { print "socket:", $14 }' /proc/net/raw
+}
+
+# expect_opener PROTOCOL WANTED: the socket's opener, where NAME stands for NAME[pid of it]
+expect_opener()
+{
+	expect_eq "opener of protocol $1" "socket: $2" "$(openers "$1" | sed 's/ $//')"
+}
+
+let_go()
+{
+	kill "$1"
+	wait "$1" 2>/dev/null || true
+}
+
+# As the transcript has it: no addresses and numbers of processes.
+lines()
+{
+	awk 'NR == 1 { print $NF }
+		NR > 1 { print "raw socket", $2, "opened by", $14 }' /proc/net/raw |
+		sed -E 's/\[[0-9]+\]$/[<pid>]/; s/ $//'
+}
+
+main_case()
+{
+	hold early 200
+	show lines
+	load_lp "$LP"
+	hold late 201
+	show lines
+	disable_lp "$LP"
+	show lines
+	unload_mod "$LP"
+	check_transcript shadow-data "$LP"
+}
+
+who()
+{
+	local early late
+
+	hold early 200
+	early=$HOLDER
+	load_lp "$LP"
+	hold late 201
+	late=$HOLDER
+	expect_opener 200 "?"
+	expect_opener 201 "late[$late]"
+	let_go "$early"
+	hold next 200
+	expect_opener 200 "next[$HOLDER]"
+
+	# A second time: nothing is left of the first.
+	disable_lp "$LP"
+	unload_mod "$LP"
+	expect_eq "columns" 13 "$(awk 'NR == 2 { print NF }' /proc/net/raw)"
+	load_lp "$LP"
+	expect_opener 200 "?"
+	expect_opener 201 "?"
+	disable_lp "$LP"
+	unload_mod "$LP"
+}
+
+# Apart from the new column each line is the kernel's own.
+same_lines()
+{
+	local before
+
+	hold early 200 3
+	before=$(cat /proc/net/raw)
+	load_lp "$LP"
+	expect_eq "/proc/net/raw without its last column" "$before" \
+		"$(sed -E 's/ (opener|[?]|-)$//' /proc/net/raw)"
+	disable_lp "$LP"
+	expect_eq "/proc/net/raw afterwards" "$before" "$(cat /proc/net/raw)"
+	unload_mod "$LP"
+}
+
+# The allocator gives the address of a socket that was closed to the next one: a field that
+# outlived its socket would show there under the name of the process before.
+reuse()
+{
+	load_lp "$LP"
+	python3 - <<-'EOF' || fail "^ a socket with the opener of another one"
+	import os, socket, sys
+	for i in range(300):
+	    ready, go = os.pipe(), os.pipe()
+	    child = os.fork()
+	    if child == 0:
+	        open("/proc/self/comm", "w").write(f"opener{i}")
+	        s = [socket.socket(socket.AF_INET, socket.SOCK_RAW, 202) for _ in range(4)]
+	        os.write(ready[1], b"1")
+	        os.read(go[0], 1)
+	        os._exit(0)
+	    os.read(ready[0], 1)
+	    seen = [line.split()[13] for line in open("/proc/net/raw") if ":00CA " in line]
+	    os.write(go[1], b"1")
+	    os.waitpid(child, 0)
+	    for fd in ready + go:
+	        os.close(fd)
+	    if seen != [f"opener{i}[{child}]"] * 4:
+	        sys.exit(f"round {i}: {seen}")
+	EOF
+	disable_lp "$LP"
+	unload_mod "$LP"
+}
+
+namespaces()
+{
+	local count
+
+	netns_add klp-raw
+	in_ns klp-raw python3 -c '
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 203)
+time.sleep(900)' &
+	wait_for in_ns klp-raw grep -q :00CB /proc/net/raw || fail "no socket there"
+	load_lp "$LP"
+	count=$(in_ns klp-raw grep -c ' ?$' /proc/net/raw)
+	expect_eq "sockets there that were open before" 1 "$count"
+	has_sockets 203 0 || fail "the socket shows in another namespace"
+	disable_lp "$LP"
+	unload_mod "$LP"
+}
+
+# Sockets come and go all the time while the patch does.
+churn()
+{
+	local churner i
+
+	python3 -c '
+import socket
+while True:
+    s = [socket.socket(socket.AF_INET, socket.SOCK_RAW, 204) for _ in range(50)]
+    open("/proc/net/raw").read()' &
+	churner=$!
+	for i in 1 2 3; do
+		load_lp "$LP"
+		hold "round$i" 205
+		expect_opener 205 "round${i}[$HOLDER]"
+		let_go "$HOLDER"
+		disable_lp "$LP"
+		unload_mod "$LP"
+	done
+	let_go "$churner"
+}
+
+ktap_case "before, during and after, as in the transcript" main_case
+ktap_case "who opened: before the patch, under it, under the next" who
+ktap_case "nothing else of /proc/net/raw changes" same_lines
+ktap_case "a field dies with its socket" reuse
+ktap_case "sockets of another namespace" namespaces
+ktap_case "enabled and disabled while sockets come and go" churn
+ktap_finish
