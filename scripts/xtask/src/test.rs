@@ -39,6 +39,7 @@ use crate::results;
 use crate::results::Case;
 use crate::results::Suite;
 use crate::tidy;
+use crate::upstream;
 use crate::vm;
 use crate::vm::End;
 use crate::vm::Guest;
@@ -48,6 +49,9 @@ const HOST: [&str; 6] = ["fmt", "tidy", "shellcheck", "cargo-test", "clippy", "d
 
 /// The case that each guest adds to those of its script.
 const LOG_CASE: &str = "the kernel does not complain";
+
+/// The kernel's own scripts, on our modules.
+const UPSTREAM: &str = "upstream";
 
 /// What a test script may take when `selftests/settings` says nothing.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -85,6 +89,7 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
         .iter()
         .map(|name| (*name).to_owned())
         .chain(scripts.iter().map(|script| script.stem.clone()))
+        .chain([UPSTREAM.to_owned()])
         .collect();
     let chosen = choose(&names, options.pattern)?;
     // Before anything slow: the files that are to be written can be.
@@ -97,19 +102,31 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
     for name in HOST.iter().filter(|name| chosen.iter().any(|c| c == *name)) {
         process::check_interrupted()?;
         let suite = host_suite(args, name)?;
-        print!("{}", report::suite(&suite));
+        print!("{}", report::suite(&suite, false));
         suites.push(suite);
     }
+    let upstream = chosen.iter().any(|name| name == UPSTREAM);
     let scripts: Vec<Script> = scripts
         .into_iter()
         .filter(|script| chosen.contains(&script.stem))
         .collect();
     let mut kernel_release = None;
-    if !scripts.is_empty() {
+    if !scripts.is_empty() || upstream {
         let kernel = Kernel::ensure(args)?;
         kernel_release = Some(kernel.release.clone());
-        let modules = build(&kernel, &scripts)?;
+        let modules = if upstream {
+            kbuild::build(&kernel, &[])?
+        } else {
+            build(&kernel, &scripts)?
+        };
         suites.extend(guests(&kernel, &modules, &scripts, options.bless)?);
+        if upstream {
+            let found = upstream::run_cases(&kernel, |line| report::live(UPSTREAM, line))?;
+            for suite in &found {
+                print!("{}", report::suite(suite, false));
+            }
+            suites.extend(found);
+        }
     }
 
     let run = results::Run::new(kernel_release, start.elapsed(), suites);
@@ -169,7 +186,20 @@ fn host_suite(args: &KernelArgs, name: &str) -> Result<Suite> {
             .into_iter()
             .map(|check| Case::from_complaints(check.name, check.complaints))
             .collect(),
-        "clippy" => vec![function_case("kernel crates", cargo::clippy(args))?],
+        "clippy" => vec![
+            command_case(
+                "host tools",
+                Command::new("cargo").args([
+                    "clippy",
+                    "--quiet",
+                    "--all-targets",
+                    "--",
+                    "-Dwarnings",
+                ]),
+                &log,
+            )?,
+            function_case("kernel crates", cargo::clippy(args))?,
+        ],
         _ => vec![function_case("rustdoc", cargo::doc(args))?],
     };
     Ok(Suite::new(name, start.elapsed(), cases, log))
@@ -396,15 +426,18 @@ fn build(kernel: &Kernel, scripts: &[Script]) -> Result<PathBuf> {
     }
 }
 
-/// How many guests run at once: each has two processors, and timing matters to what they test.
-fn guests_at_once() -> usize {
-    (crate::host::jobs() / 2).clamp(1, 2)
+/// How many guests run at once. Booting keeps one processor busy, and so does most of a script.
+fn guests_at_once(scripts: &[Script]) -> usize {
+    crate::host::jobs().min(2).min(scripts.len()).max(1)
 }
 
 /// Run `scripts`, some at once; the results come in the order of the scripts.
 fn guests(kernel: &Kernel, modules: &Path, scripts: &[Script], bless: bool) -> Result<Vec<Suite>> {
     // Found out once, not by each guest.
     vm::accel(kernel)?;
+    let workers = guests_at_once(scripts);
+    // A line for each case as it ends, unless those of two scripts would mix.
+    let live = workers == 1;
     type Done = Vec<Option<Result<(Suite, String)>>>;
     let done: Mutex<(usize, usize, Done)> =
         Mutex::new((0, 0, scripts.iter().map(|_| None).collect()));
@@ -419,13 +452,13 @@ fn guests(kernel: &Kernel, modules: &Path, scripts: &[Script], bless: bool) -> R
         let Some(script) = scripts.get(nr) else {
             return;
         };
-        let result = guest(kernel, modules, script, bless);
+        let result = guest(kernel, modules, script, bless, live);
         let stop = result.is_err();
         let mut state = lock();
         state.2[nr] = Some(result);
         // Tell of everything up to the first that still runs: the order is that of the scripts.
         while let Some(Some(Ok((suite, trouble)))) = state.2.get(state.1) {
-            print!("{}{trouble}", report::suite(suite));
+            print!("{}{trouble}", report::suite(suite, !live));
             state.1 += 1;
         }
         if stop {
@@ -433,7 +466,7 @@ fn guests(kernel: &Kernel, modules: &Path, scripts: &[Script], bless: bool) -> R
         }
     };
     thread::scope(|scope| {
-        for _ in 0..guests_at_once().min(scripts.len()) {
+        for _ in 0..workers {
             scope.spawn(work);
         }
     });
@@ -446,7 +479,13 @@ fn guests(kernel: &Kernel, modules: &Path, scripts: &[Script], bless: bool) -> R
 }
 
 /// Run one script in a guest of its own: its suite, and what to tell of the guest itself.
-fn guest(kernel: &Kernel, modules: &Path, script: &Script, bless: bool) -> Result<(Suite, String)> {
+fn guest(
+    kernel: &Kernel,
+    modules: &Path,
+    script: &Script,
+    bless: bool,
+    live: bool,
+) -> Result<(Suite, String)> {
     let expected = paths::root().join("selftests/expected");
     let mut lines = vec![format!(
         "export KLP_MODULES_DIR={}",
@@ -471,8 +510,11 @@ fn guest(kernel: &Kernel, modules: &Path, script: &Script, bless: bool) -> Resul
     guest.append = script.append.clone();
     guest.timeout = script_timeout(&paths::root().join("selftests/settings")) + BOOT_MARGIN;
 
-    // One line for each case as it ends, unless another guest's would come in between.
-    let live = guests_at_once() == 1;
+    eprintln!(
+        "     {}: in a guest, logs in {}",
+        script.stem,
+        guest.folder().display()
+    );
     let outcome = vm::run(kernel, &guest, |line| {
         if live && (line.starts_with("ok ") || line.starts_with("not ok ")) {
             report::live(&script.stem, line);
@@ -490,8 +532,9 @@ fn guest(kernel: &Kernel, modules: &Path, script: &Script, bless: bool) -> Resul
         )
     });
     let mut trouble = report::guest_trouble(kernel, modules, &outcome);
-    if trouble.is_empty() && cases.iter().any(|case| case.verdict == Verdict::Fail) {
-        trouble = report::log_tail(&outcome);
+    let failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
+    if failed && matches!(outcome.end, End::Exited(_)) {
+        trouble.push_str(&report::log_tail(&outcome));
     }
     let mut suite = Suite::new(
         &script.stem,
