@@ -1,0 +1,333 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# samples/asm-trampoline: code that ftrace cannot reach is redirected to replacements, and
+# klp::Redirect beneath it: what it refuses, and that nobody is lost when it comes and goes.
+
+. "$(dirname "$0")/functions.sh"
+
+LP=asm_trampoline
+TARGET=asm_target
+FILES=/sys/kernel/debug/$TARGET
+TEST=test_klp_redirect
+TEST_TARGET=test_klp_redirect_target
+PARAMS=/sys/module/$TEST_TARGET/parameters
+PROBES=/sys/kernel/debug/kprobes
+
+require_command python3
+require_config CONFIG_KPROBES=y CONFIG_X86_MSR
+require_ko $LP asm_naive $TARGET $TEST $TEST_TARGET
+require_file $PROBES/list
+ktap_plan 14
+
+# expect_answers CHECKSUM PERCENT: what the target's files say, also as lines of the transcript
+expect_answers()
+{
+	(cd "$FILES" && show grep . checksum percent)
+	expect_file "$FILES/checksum" "$1"
+	expect_file "$FILES/percent" "$2"
+}
+
+WRONG=(0xb863 0)
+RIGHT=(0xb861 75)
+
+# ---- the sample ---------------------------------------------------------
+
+naive_is_refused()
+{
+	load_mod "$TARGET"
+	load_fails EINVAL asm_naive
+	expect_answers "${WRONG[@]}"
+	unload_mod "$TARGET"
+	expect_log livepatch <<-'EOF'
+		livepatch: enabling patch 'asm_naive'
+		livepatch: 'asm_naive': initializing patching transition
+		livepatch: failed to find location for function 'asm_target_checksum'
+		livepatch: failed to patch object 'asm_target'
+		livepatch: failed to enable patch 'asm_naive'
+		livepatch: 'asm_naive': canceling patching transition, going to unpatch
+		livepatch: 'asm_naive': completing unpatching transition
+		livepatch: 'asm_naive': unpatching complete
+	EOF
+}
+
+naive_keeps_target_out()
+{
+	load_lp asm_naive
+	load_fails EINVAL "$TARGET"
+	log_has "^livepatch: failed to find location for function 'asm_target_checksum'"
+	log_has "^livepatch: patch 'asm_naive' failed for module 'asm_target', refusing to load"
+	disable_lp asm_naive
+	unload_mod asm_naive
+}
+
+tells_its_story()
+{
+	load_mod "$TARGET"
+	expect_answers "${WRONG[@]}"
+	load_lp "$LP"
+	expect_answers "${RIGHT[@]}"
+	disable_lp "$LP"
+	expect_answers "${WRONG[@]}"
+	unload_mod "$LP"
+	unload_mod "$TARGET"
+	check_transcript asm-trampoline "$LP" klp
+}
+
+target_comes_later()
+{
+	load_lp "$LP"
+	load_mod "$TARGET"
+	expect_answers "${RIGHT[@]}"
+	disable_lp "$LP"
+	expect_answers "${WRONG[@]}"
+	unload_mod "$LP"
+	unload_mod "$TARGET"
+	expect_log "$LP" klp <<-'EOF'
+		asm_trampoline: pre_patch: vmlinux: routes: 1
+		asm_trampoline: post_patch: vmlinux: armed
+		asm_trampoline: pre_patch: asm_target: routes: 2
+		asm_trampoline: post_patch: asm_target: armed
+		asm_trampoline: pre_unpatch: vmlinux: disarmed, missed: 0
+		asm_trampoline: pre_unpatch: asm_target: disarmed, missed: 0
+		asm_trampoline: post_unpatch: vmlinux: drained
+		asm_trampoline: post_unpatch: asm_target: drained
+	EOF
+}
+
+target_comes_and_goes()
+{
+	local i
+
+	load_lp "$LP"
+	for i in 1 2 3; do
+		load_mod "$TARGET"
+		expect_answers "${RIGHT[@]}"
+		unload_mod "$TARGET"
+		expect_eq "probes after unload $i" 1 "$(wc -l < "$PROBES/list")"
+	done
+	disable_lp "$LP"
+	expect_eq "probes" 0 "$(wc -l < "$PROBES/list")"
+	load_mod "$TARGET"
+	expect_answers "${WRONG[@]}"
+	unload_mod "$LP"
+	unload_mod "$TARGET"
+}
+
+# rdmsr HEX: the ioctl X86_IOC_RDMSR_REGS, which calls rdmsr_safe_regs(): eax, or the error
+rdmsr()
+{
+	python3 - "$1" <<-'EOF'
+		import fcntl, struct, sys
+		regs = struct.pack("8I", 0, int(sys.argv[1], 16), 0, 0, 0, 0, 0, 0)
+		try:
+		    regs = fcntl.ioctl(open("/dev/cpu/0/msr", "rb"), 0xC02063A0, regs)
+		    print("eax %#x" % struct.unpack("8I", regs)[0])
+		except OSError as error:
+		    print(error.strerror)
+	EOF
+}
+
+# MSR 0x4f is the serial number, 0x1b the APIC base: all that the other one shows is that reading still works.
+kernel_routine()
+{
+	local before apic
+
+	require_file /dev/cpu/0/msr
+	before=$(rdmsr 4f)
+	apic=$(rdmsr 1b)
+	diag "before: serial number: $before, APIC base: $apic"
+	[ "$before" != "Input/output error" ] || skip "this processor has no serial number to hide"
+	[[ $apic = "eax 0xfee"* ]] || fail "APIC base: $apic"
+	load_lp "$LP"
+	expect_eq "serial number" "Input/output error" "$(rdmsr 4f)"
+	expect_eq "APIC base" "$apic" "$(rdmsr 1b)"
+	disable_lp "$LP"
+	expect_eq "serial number" "$before" "$(rdmsr 4f)"
+	unload_mod "$LP"
+}
+
+# ---- what the kernel forbids --------------------------------------------
+
+# refused ERRNO PARAMETER ROUTINE REASON
+refused()
+{
+	local object=vmlinux
+
+	[ "$2" = kernel ] || object=$TEST_TARGET
+	load_fails "$1" "$TEST" "$2=$3"
+	log_has "^klp: $object: cannot redirect '$3': $4 \(-[0-9]+\)\$" || fail "no reason in the log for $3"
+}
+
+kernel_refusals()
+{
+	load_mod "$TEST_TARGET"
+	refused ENOENT kernel no_such_routine "the object has no such symbol"
+	refused ENOENT kernel test_redirect_sum "the object has no such symbol"
+	refused EMLINK kernel init_once "the name is not unique"
+	refused EINVAL kernel exc_int3 "the kernel allows no probe there"
+	refused EINVAL kernel entry_SYSCALL_64 "the kernel allows no probe there"
+	refused EINVAL kernel kprobe_int3_handler "the kernel allows no probe there"
+	refused EBUSY kernel cmdline_proc_show "ftrace reaches it, .*"
+	expect_eq "probes" 0 "$(wc -l < "$PROBES/list")"
+	unload_mod "$TEST_TARGET"
+}
+
+target_refusals()
+{
+	load_mod "$TEST_TARGET"
+	refused ENOENT target no_such_routine "the object has no such symbol"
+	refused ENOENT target rdmsr_safe_regs "the object has no such symbol"
+	refused EMLINK target test_redirect_twice "the name is not unique"
+	refused EINVAL target test_redirect_noinstr "the kernel allows no probe there"
+	refused EINVAL target test_redirect_nokprobe "the kernel allows no probe there"
+	refused EINVAL target test_redirect_data "the kernel allows no probe there"
+	refused EBUSY target test_redirect_plain "ftrace reaches it, .*"
+	expect_eq "probes" 0 "$(wc -l < "$PROBES/list")"
+	unload_mod "$TEST_TARGET"
+}
+
+# While a module loads, the kernel has not yet taken over the module's own list of what must not be probed.
+coming_target_refusals()
+{
+	local routine
+
+	for routine in noinstr nokprobe; do
+		load_lp "$TEST" "target=test_redirect_$routine"
+		load_fails EINVAL "$TEST_TARGET"
+		log_has "^klp: $TEST_TARGET: cannot redirect 'test_redirect_$routine': the kernel allows no probe there"
+		expect_eq "probes" 0 "$(wc -l < "$PROBES/list")"
+		disable_lp "$TEST"
+		unload_mod "$TEST"
+	done
+}
+
+# ---- many callers -------------------------------------------------------
+
+TASKS=$(($(nproc) * 2))
+
+# expect_seen OLD NEW: whether (1) or not (0) the storm got such answers; never another one
+expect_seen()
+{
+	local old new other
+
+	read -r old new other < "$PARAMS/answers"
+	diag "answers: old $old, new $new, neither $other"
+	expect_eq "answers of neither version" 0 "$other"
+	expect_eq "old answers" "$1" $((old > 0))
+	expect_eq "new answers" "$2" $((new > 0))
+}
+
+# The answers from now on.
+storm()
+{
+	set_param "$TEST_TARGET" storm "$1"
+}
+
+thousand_rounds()
+{
+	# Each round stops all processors twice, which takes its time where they are emulated.
+	KLP_WAIT=300
+	load_mod "$TEST_TARGET"
+	storm "$TASKS"
+	load_lp "$TEST" target=test_redirect_sum rounds=1000
+	log_has "post_patch: $TEST_TARGET: armed after 1000 rounds" || fail "not armed"
+	expect_seen 1 1
+	disable_lp "$TEST"
+	storm 0
+	unload_mod "$TEST"
+	unload_mod "$TEST_TARGET"
+}
+
+stays_armed()
+{
+	save_sysctl debug.kprobes-optimization
+	sysctl -q -w debug.kprobes-optimization=1
+	load_mod "$TEST_TARGET"
+	load_lp "$TEST" target=test_redirect_sum
+	# The kernel optimizes probes a little later.
+	sleep 2
+	storm "$TASKS"
+	sleep 2
+	expect_seen 0 1
+	[ "$(grep -c OPTIMIZED "$PROBES/list")" -eq 0 ] || fail "$(cat "$PROBES/list")"
+	disable_lp "$TEST"
+	storm "$TASKS"
+	sleep 1
+	expect_seen 1 0
+	storm 0
+	unload_mod "$TEST"
+	unload_mod "$TEST_TARGET"
+}
+
+# Replacements take longer than a tick, so that tasks are preempted in them all the time.
+nobody_is_left()
+{
+	local i
+
+	load_mod "$TEST_TARGET"
+	storm "$TASKS"
+	for ((i = 0; i < 5; i++)); do
+		load_lp "$TEST" target=test_redirect_sum linger=5000
+		sleep 0.2
+		disable_lp "$TEST"
+		unload_mod "$TEST"
+	done
+	expect_seen 1 1
+	storm 0
+	unload_mod "$TEST_TARGET"
+}
+
+target_goes_in_a_storm()
+{
+	local i
+
+	load_lp "$TEST" target=test_redirect_sum
+	for ((i = 0; i < 3; i++)); do
+		load_mod "$TEST_TARGET"
+		storm "$TASKS"
+		sleep 0.5
+		expect_seen 0 1
+		unload_mod "$TEST_TARGET"
+	done
+	disable_lp "$TEST"
+	unload_mod "$TEST"
+}
+
+# ---- cost ---------------------------------------------------------------
+
+costs()
+{
+	local asm c asm_redirected c_patched
+
+	load_mod "$TEST_TARGET"
+	read -r asm c < "$PARAMS/cost"
+	load_lp "$TEST" target=test_redirect_sum
+	read -r asm_redirected c_patched < "$PARAMS/cost"
+	disable_lp "$TEST"
+	unload_mod "$TEST"
+	unload_mod "$TEST_TARGET"
+	awk -v asm="$asm" -v c="$c" -v redirected="$asm_redirected" -v patched="$c_patched" 'BEGIN {
+		printf "1000 calls: not patched %.1f us, by ftrace %.1f us, redirected %.1f us\n",
+			c / 1000, patched / 1000, redirected / 1000
+		printf "by ftrace: %.1f times a plain call\n", patched / c
+		printf "redirected: %.1f times a plain call, %.1f times a call by ftrace\n",
+			redirected / asm, redirected / patched
+	}' >&2
+}
+
+ktap_case "a klp_func on assembly is refused when the livepatch loads" naive_is_refused
+ktap_case "a klp_func on assembly keeps the target out when it loads" naive_keeps_target_out
+ktap_case "assembly and Rust of a loaded target are redirected and given back" tells_its_story
+ktap_case "a target that is loaded later is redirected" target_comes_later
+ktap_case "a target is unloaded and loaded again under the patch" target_comes_and_goes
+ktap_case "a routine of the kernel itself is redirected" kernel_routine
+ktap_case "Redirect refuses what the kernel forbids in the kernel" kernel_refusals
+ktap_case "Redirect refuses what the kernel forbids in a loaded target" target_refusals
+ktap_case "Redirect refuses what the kernel forbids in a target that loads" coming_target_refusals
+ktap_case "armed and disarmed 1000 times under many callers" thousand_rounds
+ktap_case "jump optimisation does not take the redirect away" stays_armed
+ktap_case "no task is left in a replacement when its module goes" nobody_is_left
+ktap_case "the target goes and comes in the midst of calls" target_goes_in_a_storm
+ktap_case "the cost of a call is told" costs
+ktap_finish
