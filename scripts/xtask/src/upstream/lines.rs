@@ -37,12 +37,15 @@ pub fn print(c_modules: &Path) -> Result<()> {
     names.sort();
     let head = ["module", "C", "Rust", "in unsafe"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut shared = BTreeSet::new();
     let (mut c_sum, mut rust_sum) = (0, Lines::default());
     for name in &names {
         let c = c_lines(&read(&c_modules.join(format!("{name}.c")))?)?;
         let rust = ours.join(format!("{name}.rs"));
         if rust.is_file() {
-            let rust = rust_lines(&read(&rust)?)?;
+            let text = read(&rust)?;
+            shared.extend(submodules(&text));
+            let rust = rust_lines(&text)?;
             c_sum += c;
             rust_sum.code += rust.code;
             rust_sum.unsafe_ += rust.unsafe_;
@@ -60,22 +63,16 @@ pub fn print(c_modules: &Path) -> Result<()> {
             ]);
         }
     }
-    let shared = folder_lines(&ours, |stem| {
-        !stem.starts_with("rules_") && !names.iter().any(|n| n == stem)
-    })?;
     rows.push(row("all that are in both", c_sum.to_string(), rust_sum));
-    for (name, file) in shared {
+    for name in &shared {
+        let lines = rust_lines(&read(&ours.join(format!("{name}.rs")))?)?;
         rows.push(row(
-            &format!("{name}.rs, beside them"),
+            &format!("{name}.rs, shared by some"),
             "-".to_owned(),
-            file,
+            lines,
         ));
     }
-    let mut crate_sum = Lines::default();
-    for (_, file) in folder_lines(&paths::root().join("shared/klp/src"), |_| true)? {
-        crate_sum.code += file.code;
-        crate_sum.unsafe_ += file.unsafe_;
-    }
+    let crate_sum = folder_lines(&paths::root().join("shared/klp/src"))?;
     rows.push(row("the crate klp, below them", "-".to_owned(), crate_sum));
     print!(
         "Lines of code, without blanks and comments:\n\n{}",
@@ -93,15 +90,23 @@ fn row(name: &str, c: String, rust: Lines) -> Vec<String> {
     ]
 }
 
-/// The Rust files of a folder that `wanted` says.
-fn folder_lines(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Lines)>> {
-    let mut found = Vec::new();
-    for stem in stems(folder, "rs")?.into_iter().filter(|stem| wanted(stem)) {
+/// The files that a module is made of beside its own.
+fn submodules(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The Rust files of a folder, all together.
+fn folder_lines(folder: &Path) -> Result<Lines> {
+    let mut sum = Lines::default();
+    for stem in stems(folder, "rs")? {
         let lines = rust_lines(&read(&folder.join(format!("{stem}.rs")))?)?;
-        found.push((stem, lines));
+        sum.code += lines.code;
+        sum.unsafe_ += lines.unsafe_;
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
+    Ok(sum)
 }
 
 fn stems(folder: &Path, extension: &str) -> Result<Vec<String>> {
@@ -243,6 +248,11 @@ fn unsafe_end(tokens: &[TokenTree], at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_a_module_are_found() {
+        assert_eq!(submodules("mod a;\n\nmod b {\n}\n// mod c;\n"), ["a"]);
+    }
 
     #[test]
     fn c_comments_and_blanks_do_not_count() {
