@@ -264,6 +264,7 @@ traffic()
 	enable
 	expect_limited klp-old 1000 --bursts 3
 	# A budget that is not drawn is the limit itself, in each second anew.
+	# A burst across two seconds can hide that; the case of the reader below cannot.
 	for line in "${BURSTS[@]}"; do
 		if [ $(($(value_of challenge_ack "$line") % 1000)) -eq 0 ]; then
 			round=$((round + 1))
