@@ -22,7 +22,7 @@ const LONGEST: usize = 120;
 const LEAD: usize = 12;
 
 /// How long the symboliser may take; raw addresses are better than waiting.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What begins a complaint, wherever it stands in the log.
 static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| {

@@ -185,15 +185,6 @@ pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
     Ok(status)
 }
 
-/// Run `command` on our own standard streams; anything but success is an error.
-pub fn success(command: &mut Command) -> Result<()> {
-    let status = status(command)?;
-    if !status.success() {
-        bail!("{} ended with {}", line(command), describe(status));
-    }
-    Ok(())
-}
-
 /// Run `command` and give its standard output; failure is an error that quotes standard error.
 pub fn capture(command: &mut Command) -> Result<String> {
     let mut child = Running::spawn(

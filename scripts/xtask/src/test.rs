@@ -25,6 +25,7 @@ use anyhow::Result;
 use crate::cargo;
 use crate::catalog;
 use crate::cli::KernelArgs;
+use crate::error;
 use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
@@ -137,10 +138,15 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
     if let Some(file) = options.junit {
         run.write_junit(file)?;
     }
+    let worst = run.worst();
+    if let Some(failure) = worst.as_ref().filter(|f| **f != Failure::TestFailed) {
+        println!("\n{failure}");
+    }
+    // Nothing comes after its last line, which is for programs.
     print!("{}", report::summary(&run));
-    match run.worst() {
+    match worst {
         None => Ok(()),
-        Some(failure) => bail!(failure),
+        Some(failure) => bail!(error::Told(failure)),
     }
 }
 
@@ -620,7 +626,6 @@ fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error;
 
     fn names() -> Vec<String> {
         ["fmt", "sysctl-update", "sysctl-update-more", "rules"]

@@ -267,7 +267,8 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
 
 /// What can carry a licence line and must.
 fn wants_licence(root: &Path, file: &Path) -> bool {
-    const NAMES: [&str; 5] = ["Kbuild", "Makefile", "config", "settings", ".gitignore"];
+    // Not kselftest's `settings`: its runner would take a comment for a setting.
+    const NAMES: [&str; 4] = ["Kbuild", "Makefile", "config", ".gitignore"];
     const EXTENSIONS: [&str; 13] = [
         "rs", "c", "h", "S", "sh", "py", "toml", "config", "yml", "yaml", "js", "css", "mk",
     ];
