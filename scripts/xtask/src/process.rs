@@ -105,12 +105,6 @@ impl Running {
         Ok(Running { child, group, name })
     }
 
-    /// The child's standard input, once, when it was piped.
-    #[allow(dead_code)]
-    pub fn stdin(&mut self) -> Option<std::process::ChildStdin> {
-        self.child.stdin.take()
-    }
-
     /// Has it ended?
     pub fn poll(&mut self) -> Result<Option<ExitStatus>> {
         self.child
@@ -175,7 +169,6 @@ pub fn status(command: &mut Command) -> Result<ExitStatus> {
 }
 
 /// Run `command` in *our* process group, for a child that must own the terminal (a shell).
-#[allow(dead_code)]
 pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command
