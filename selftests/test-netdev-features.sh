@@ -6,6 +6,8 @@
 # Needs two virtio network cards on the PCI bus. `nic0` and `nic1` are alternative names for their devices: udev gives
 # a new device a name of its own at a moment of its own, and the kernel's log has the name of that moment.
 # The traffic goes to QEMU's user-mode network, in which the host is 10.0.2.2 and answers ping.
+#
+# xtask: modules=netdev-features,selftests
 
 . "$(dirname "$0")/functions.sh"
 
