@@ -50,6 +50,7 @@ unpark()
 {
 	set_param rules_target open Y
 	wait "$PARKED" || fail "the reader of $ANSWER failed"
+	# shellcheck disable=SC2034 # for the scripts that source this file
 	ANSWERED=$(cat "$KLP_TMP/answer")
 }
 
