@@ -195,7 +195,9 @@ pub fn read_lossy(path: &Path) -> String {
 /// virtme-ng's arguments for `guest` on the kernel `image`, where `script` is the file to run.
 pub fn arguments(guest: &Guest, image: &Path, accel: Accel, script: &Path) -> Vec<OsString> {
     let mut args = common_arguments(guest, image, accel);
-    // The kernel's log goes to standard error, all of it.
+    // The kernel's log goes to standard error, all of it; on a terminal it would be in the way.
+    args.push("--append".into());
+    args.push("ignore_loglevel".into());
     args.push("--verbose".into());
     args.push("--".into());
     args.push(format!("exec bash {}", process::quote(&script.to_string_lossy())).into());
@@ -239,7 +241,6 @@ pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsStri
         "oops=panic",
         // Test scripts write to the kernel's log without being rationed.
         "printk.devkmsg=on",
-        "ignore_loglevel",
     ];
     for word in words
         .into_iter()
@@ -530,8 +531,8 @@ mod tests {
             args,
             "--run /k/bzImage --disable-kvm --force-9p --user root --cpus 2 --memory 1024M \
              --network user --network user --no-dhcp \
-             --append oops=panic --append printk.devkmsg=on --append ignore_loglevel \
-             --append nokaslr --verbose -- exec bash /t/guest.sh"
+             --append oops=panic --append printk.devkmsg=on \
+             --append nokaslr --append ignore_loglevel --verbose -- exec bash /t/guest.sh"
         );
     }
 
