@@ -18,7 +18,7 @@ require_command python3
 require_config CONFIG_KPROBES=y CONFIG_X86_MSR
 require_ko $LP asm_naive $TARGET $TEST $TEST_TARGET
 require_file $PROBES/list
-ktap_plan 14
+ktap_plan 15
 
 # expect_answers CHECKSUM PERCENT: what the target's files say, also as lines of the transcript
 expect_answers()
@@ -260,20 +260,46 @@ stays_armed()
 	unload_mod "$TEST_TARGET"
 }
 
-# Replacements take longer than a tick, so that tasks are preempted in them all the time.
+let_go()
+{
+	[ ! -e "/sys/module/$TEST" ] || set_param "$TEST" hold N
+}
+
+# The redirect is kept after it was disarmed: the calls must have gone back by then.
+gives_back_at_once()
+{
+	load_mod "$TEST_TARGET"
+	load_lp "$TEST" target=test_redirect_sum hold=Y
+	on_exit let_go
+	write_file "$KLP_SYSFS/$TEST/enabled" 0 &
+	wait_for log_has "pre_unpatch: $TEST_TARGET: disarmed"
+	storm "$TASKS"
+	sleep 1
+	expect_seen 1 0
+	expect_no_log "post_unpatch: $TEST_TARGET: drained"
+	storm 0
+	let_go
+	wait
+	wait_for test ! -e "$KLP_SYSFS/$TEST"
+	unload_mod "$TEST"
+	unload_mod "$TEST_TARGET"
+}
+
+# All tasks are in the replacement for longer than it takes to remove its module.
 nobody_is_left()
 {
 	local i
 
 	load_mod "$TEST_TARGET"
-	storm "$TASKS"
-	for ((i = 0; i < 5; i++)); do
-		load_lp "$TEST" target=test_redirect_sum linger=5000
-		sleep 0.2
+	for i in 1 2; do
+		storm "$TASKS"
+		load_lp "$TEST" target=test_redirect_sum linger=10000
+		sleep 1
 		disable_lp "$TEST"
 		unload_mod "$TEST"
+		diag "round $i"
+		expect_seen 1 1
 	done
-	expect_seen 1 1
 	storm 0
 	unload_mod "$TEST_TARGET"
 }
@@ -327,6 +353,7 @@ ktap_case "Redirect refuses what the kernel forbids in a loaded target" target_r
 ktap_case "Redirect refuses what the kernel forbids in a target that loads" coming_target_refusals
 ktap_case "armed and disarmed 1000 times under many callers" thousand_rounds
 ktap_case "jump optimisation does not take the redirect away" stays_armed
+ktap_case "disarmed before the transition ends, not by it" gives_back_at_once
 ktap_case "no task is left in a replacement when its module goes" nobody_is_left
 ktap_case "the target goes and comes in the midst of calls" target_goes_in_a_storm
 ktap_case "the cost of a call is told" costs

@@ -8,6 +8,7 @@
 use kernel::{
     prelude::*,
     time::{
+        delay::fsleep,
         Delta,
         Instant,
         Monotonic, //
@@ -86,7 +87,11 @@ klp::param! {
 }
 
 klp::param! {
-    static LINGER("linger"): u32 = 0, 0o644, "microseconds that the replacement takes"
+    static LINGER("linger"): u32 = 0, 0o644, "milliseconds that the replacement takes"
+}
+
+klp::param! {
+    static HOLD("hold"): bool = false, 0o644, "keep what was disarmed as long as this is set"
 }
 
 struct TestRedirect;
@@ -121,6 +126,9 @@ impl klp::StatefulCallbacks for TestRedirect {
     }
 
     fn post_unpatch(obj: &klp::Object, redirect: Pin<KBox<klp::Redirect>>) {
+        while HOLD.get() {
+            fsleep(Delta::from_millis(100));
+        }
         drop(redirect);
         pr_info!("post_unpatch: {obj}: drained\n");
     }
@@ -144,7 +152,7 @@ impl klp::StatefulCallbacks for Refused {
 extern "C" fn difference(a: u64, b: u64) -> u64 {
     // Computed first and returned at the end: in between a task may be preempted in here.
     let difference = a.wrapping_sub(b);
-    let linger = Delta::from_micros(LINGER.get().into());
+    let linger = Delta::from_millis(LINGER.get().into());
     if !linger.is_zero() {
         let start = Instant::<Monotonic>::now();
         while start.elapsed() < linger {
