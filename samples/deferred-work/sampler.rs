@@ -99,7 +99,7 @@ impl HrTimerCallback for Sampler {
         }
         if this.ticks.fetch_add(1, Relaxed) % TICKS_PER_SNAPSHOT == TICKS_PER_SNAPSHOT - 1 {
             // Refused while the work is still queued; then that run serves for both.
-            let _ = workqueue::system().enqueue::<Arc<Self>, 0>(this.into());
+            let _ = workqueue::system_power_efficient().enqueue::<Arc<Self>, 0>(this.into());
         }
         timer.forward_now(TICK);
         HrTimerRestart::Restart
