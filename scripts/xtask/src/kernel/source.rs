@@ -398,25 +398,39 @@ fn options(dir: &Path) -> Vec<String> {
 /// The Debian mirror that this machine uses already.
 fn mirror() -> Result<String> {
     let format = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(CREATED_BY)|$(REPO_URI)";
-    let text = process::capture(
-        Command::new("apt-get")
-            .args(["indextargets", "--format", format])
-            .env("LC_ALL", "C"),
-    )?;
+    let targets = |more: &[&str]| {
+        process::capture(
+            Command::new("apt-get")
+                .args(["indextargets", "--format", format])
+                .args(more)
+                .env("LC_ALL", "C"),
+        )
+    };
+    // Before the first `apt-get update` only the addresses are known.
+    let text = targets(&[])? + &targets(&["--no-release-info"])?;
     choose_mirror(&text).ok_or_else(|| {
         error::host(
-            "apt knows no Debian mirror (component main) on this machine: run apt-get update, or name a source with --kernel-source",
+            "apt knows no Debian mirror (component main) on this machine: add one to its sources, or name a source with --kernel-source",
         )
     })
 }
 
 fn choose_mirror(targets: &str) -> Option<String> {
-    targets.lines().find_map(|line| {
-        let fields: Vec<_> = line.split('|').collect();
-        match fields[..] {
-            ["Debian", "Debian", "main", "Packages", uri] => Some(uri.to_owned()),
-            _ => None,
-        }
+    let find = |wanted: &dyn Fn(&[&str]) -> bool| {
+        targets.lines().find_map(|line| {
+            let fields: Vec<_> = line.split('|').collect();
+            let (uri, rest) = fields.split_last()?;
+            let plain = rest.get(2..) == Some(&["main", "Packages"]);
+            (plain && wanted(&fields)).then(|| (*uri).to_owned())
+        })
+    };
+    // Where nobody has said who they are, an address in Debian's manner will do: it is the
+    // signature that is trusted.
+    find(&|fields| fields.starts_with(&["Debian", "Debian"])).or_else(|| {
+        find(&|fields| {
+            let unnamed = fields[0].is_empty() || fields[0].starts_with('$');
+            unnamed && fields[4].trim_end_matches('/').ends_with("/debian")
+        })
     })
 }
 
@@ -526,6 +540,20 @@ mod tests {
             Some("http://mirror.example/debian/")
         );
         assert_eq!(choose_mirror("||main|Packages|http://x.example/\n"), None);
+    }
+
+    #[test]
+    fn a_machine_without_lists_has_a_mirror_too() {
+        for unnamed in ["|", "$(ORIGIN)|$(LABEL)"] {
+            let targets = format!(
+                "{unnamed}|main|Packages|http://mirror.example/debian-security/\n\
+                 {unnamed}|main|Packages|http://mirror.example/debian/\n"
+            );
+            assert_eq!(
+                choose_mirror(&targets).as_deref(),
+                Some("http://mirror.example/debian/")
+            );
+        }
     }
 
     #[test]
