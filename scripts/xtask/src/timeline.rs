@@ -215,6 +215,12 @@ impl Story {
     pub fn render(&self, width: Option<usize>) -> String {
         let mut out = String::new();
         let mut shown: Option<Phase> = None;
+        let widest = self
+            .callbacks()
+            .iter()
+            .map(|c| c.2.len())
+            .max()
+            .unwrap_or(0);
         for entry in &self.entries {
             let time = format!("{:+.3} s", self.since(entry.at));
             let time = style(format!("{time:>TIMES$}")).dim().to_string();
@@ -243,7 +249,7 @@ impl Story {
                     } else {
                         Style::new().green()
                     };
-                    let text = format!("{name:<12}  {object}  {text}");
+                    let text = format!("{name:<12}  {object:<widest$}  {text}");
                     (time, "  * ", text.trim_end().to_owned(), how)
                 }
                 Event::Core(text) => (time, "  | ", text.clone(), Style::new().cyan()),
