@@ -82,7 +82,7 @@ pub struct Story {
 pub fn parse(log: &str, modules: &[&str]) -> Story {
     let mut story = Story::default();
     let mut phase = Phase::Before;
-    let mut started = false;
+    let (mut started, mut refused) = (false, false);
     let load = modules.first().map(|m| format!("insmod {m}.ko"));
     for line in log.lines() {
         let Some(at) = stamp(line) else { continue };
@@ -105,8 +105,12 @@ pub fn parse(log: &str, modules: &[&str]) -> Story {
                 .is_some_and(|m| core.contains(&format!("'{m}'")));
             if of_first && core.starts_with("enabling patch") {
                 phase = Phase::During;
+            } else if of_first && core.starts_with("failed to enable patch") {
+                refused = true;
             } else if of_first && core.ends_with("unpatching complete") {
-                phase = Phase::After;
+                // A patch that was refused has not been there.
+                phase = if refused { Phase::Before } else { Phase::After };
+                refused = false;
             }
             Event::Core(plain_core(core, modules))
         } else if let Some(event) = of_module(text, modules) {
@@ -355,6 +359,20 @@ mod tests {
             story.entries.last().map(|e| &e.event),
             Some(Event::Complaint(_))
         ));
+    }
+
+    #[test]
+    fn a_refused_patch_was_not_there() {
+        let log = "\
+[    1.0] % insmod fix.ko
+[    1.1] livepatch: enabling patch 'fix'
+[    1.2] livepatch: failed to enable patch 'fix'
+[    1.3] livepatch: 'fix': unpatching complete
+[    1.4] # still as it was
+";
+        let story = parse(log, &["fix"]);
+        assert_eq!(story.effects(Phase::Before), ["still as it was"]);
+        assert!(story.effects(Phase::After).is_empty());
     }
 
     #[test]
