@@ -49,7 +49,7 @@ const TESTS: &str = "tools/testing/selftests/livepatch";
 const HELPER: &str = "test_klp-call_getpid";
 
 /// What a script may take; under load it takes minutes.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(420);
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// What booting may take.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
