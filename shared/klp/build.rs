@@ -33,6 +33,9 @@ fn find(root: &Path, package: &str) -> Option<PathBuf> {
     let has_bindings = |folder: &PathBuf| folder.join("klp_bindings.rs").is_file();
     Some(root.join(package)).filter(has_bindings).or_else(|| {
         let folders = fs::read_dir(root).ok()?;
-        folders.flatten().map(|entry| entry.path()).find(has_bindings)
+        folders
+            .flatten()
+            .map(|entry| entry.path())
+            .find(has_bindings)
     })
 }
