@@ -206,6 +206,7 @@ impl Ops {
 /// Trampolines of [`Callbacks`]. The duty of each: `obj` is what the core passes to a callback.
 struct Stateless<T: Callbacks>(core::marker::PhantomData<T>);
 
+#[expect(clippy::missing_safety_doc, reason = "the duty stands at the type")]
 impl<T: Callbacks> Stateless<T> {
     unsafe extern "C" fn pre_patch(obj: *mut bindings::klp_object) -> c_int {
         // SAFETY: The duty of the trampolines; the reference ends with the call.
@@ -233,6 +234,7 @@ impl<T: Callbacks> Stateless<T> {
 /// `post_unpatch`, which is when the core calls the others.
 struct Stateful<T: Slotted>(core::marker::PhantomData<T>);
 
+#[expect(clippy::missing_safety_doc, reason = "the duty stands at the type")]
 impl<T: Slotted> Stateful<T> {
     unsafe extern "C" fn pre_patch(obj: *mut bindings::klp_object) -> c_int {
         // SAFETY: The duty of the trampolines; the reference ends with the call.

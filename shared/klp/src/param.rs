@@ -105,6 +105,10 @@ unsafe impl<const MIN: u32, const MAX: u32> ParamValue for Bounded<MIN, MAX> {
 }
 
 /// Accepts a number of the range; else `EINVAL`, or `ERANGE` for what no `u32` can hold.
+///
+/// # Safety
+///
+/// As `set` of a `kernel_param_ops`, for an entry whose `arg` points to such a parameter in a static.
 unsafe extern "C" fn set_bounded<const MIN: u32, const MAX: u32>(
     val: *const c_char,
     param: *const bindings::kernel_param,
@@ -129,6 +133,10 @@ pub trait Choice: ParamValue + PartialEq {
 }
 
 /// Accepts one of the words, with or without the newline that `echo` adds; else `EINVAL`.
+///
+/// # Safety
+///
+/// As `set` of a `kernel_param_ops`, for an entry whose `arg` points to such a parameter in a static.
 unsafe extern "C" fn set_choice<T: Choice>(
     val: *const c_char,
     param: *const bindings::kernel_param,
@@ -150,6 +158,10 @@ unsafe extern "C" fn set_choice<T: Choice>(
 }
 
 /// Shows the word and a newline.
+///
+/// # Safety
+///
+/// As `get` of a `kernel_param_ops`, for an entry whose `arg` points to such a parameter in a static.
 unsafe extern "C" fn get_choice<T: Choice>(
     buffer: *mut c_char,
     param: *const bindings::kernel_param,

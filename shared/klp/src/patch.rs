@@ -87,8 +87,7 @@ impl<const N: usize> Funcs<N> {
             N > 0 && funcs[N - 1].0.old_name.is_null(),
             "a table of functions must end with Func::END"
         );
-        let table = Self(UnsafeCell::new(funcs));
-        table
+        Self(UnsafeCell::new(funcs))
     }
 }
 
@@ -149,12 +148,11 @@ impl<const N: usize> Patch<N> {
         let mut release = [None; N];
         let mut i = 0;
         while i < N {
-            // SAFETY: The entry is read once and then forgotten; nothing in it has drop glue.
+            // SAFETY: The entry is valid; nothing in it has drop glue, so that a copy does no harm.
             objects[i] = unsafe { core::ptr::read(&entries[i].raw) };
             release[i] = entries[i].release;
             i += 1;
         }
-        core::mem::forget(entries);
         Self {
             // SAFETY: As for `Func::END`.
             raw: UnsafeCell::new(unsafe { zeroed() }),

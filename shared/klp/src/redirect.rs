@@ -304,6 +304,10 @@ impl PinnedDrop for Probe {
 }
 
 /// Lets the caller go on in the replacement, with all registers and the stack as they were at the call.
+///
+/// # Safety
+///
+/// As a kprobe's `pre_handler`, for the kprobe of a [`Probe`].
 unsafe extern "C" fn enter(probe: *mut bindings::kprobe, regs: *mut bindings::pt_regs) -> c_int {
     let raw = Opaque::cast_from(probe).cast_mut();
     // SAFETY: The kernel calls the handler with the kprobe of a `Probe`, and never after it was unregistered.
@@ -315,7 +319,7 @@ unsafe extern "C" fn enter(probe: *mut bindings::kprobe, regs: *mut bindings::pt
 }
 
 /// Does nothing: that there is one keeps the breakpoint a breakpoint.
-unsafe extern "C" fn keep_breakpoint(
+extern "C" fn keep_breakpoint(
     _probe: *mut bindings::kprobe,
     _regs: *mut bindings::pt_regs,
     _flags: c_ulong,

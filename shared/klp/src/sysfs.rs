@@ -69,7 +69,9 @@ pub trait Attribute: 'static {
 /// The C table of an attribute, with its duty to the trampolines: they are called by sysfs, as the header says.
 struct Table<T: Attribute>(core::marker::PhantomData<T>);
 
+#[expect(clippy::missing_safety_doc, reason = "the duty stands at the type")]
 impl<T: Attribute> Table<T> {
+    #[allow(clippy::needless_update, reason = "a debug kernel has more fields")]
     const RAW: bindings::kobj_attribute = bindings::kobj_attribute {
         attr: bindings::attribute {
             name: kernel::str::as_char_ptr_in_const_context(T::NAME),
