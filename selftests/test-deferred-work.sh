@@ -68,7 +68,8 @@ burst()
 {
 	load_lp "$LP"
 	netns_add klp-burst
-	in_ns klp-burst python3 -c '
+	# Not by in_ns: $! must be the sender itself.
+	ip netns exec klp-burst python3 -c '
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 while True:
