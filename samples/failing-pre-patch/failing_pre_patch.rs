@@ -14,11 +14,13 @@
 //! A refusal has two faces. While the livepatch loads, the whole livepatch is refused, and the objects that came before are
 //! given back by post_unpatch alone. While a driver loads, the driver is refused and the livepatch stays as it is:
 //!
-//!     # sysctl -w net.core.max_skb_frags=4; insmod failing_pre_patch.ko
-//!     insmod: ERROR: could not insert module failing_pre_patch.ko: Numerical result out of range
-//!     # sysctl -w net.core.max_skb_frags=17; insmod failing_pre_patch.ko
-//!     # echo 19 > /sys/module/failing_pre_patch/parameters/dummy_errno; modprobe dummy
-//!     modprobe: ERROR: could not insert 'dummy': No such device
+//! ```text
+//! # sysctl -w net.core.max_skb_frags=4; insmod failing_pre_patch.ko
+//! insmod: ERROR: could not insert module failing_pre_patch.ko: Numerical result out of range
+//! # sysctl -w net.core.max_skb_frags=17; insmod failing_pre_patch.ko
+//! # echo 19 > /sys/module/failing_pre_patch/parameters/dummy_errno; modprobe dummy
+//! modprobe: ERROR: could not insert 'dummy': No such device
+//! ```
 //!
 //! An errno of 17 (`EEXIST`) reaches the user as `EBUSY` when it refuses the livepatch: the module loader keeps `EEXIST`
 //! for itself.

@@ -101,7 +101,7 @@ impl klp::Callbacks for RawOpener {
 }
 
 /// Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it.
-unsafe extern "C" fn attach_to_existing(sk: *mut bindings::sock) {
+extern "C" fn attach_to_existing(sk: *mut bindings::sock) {
     // Without memory the socket is shown without an opener; this is too late to refuse the patch.
     let _ = OPENER.get_or_alloc(sk, GFP_ATOMIC, Process::UNKNOWN);
 }
