@@ -36,25 +36,9 @@
 //! Specification: `Documentation/livepatch/callbacks.rst`.
 //! C header: [`include/linux/livepatch.h`](srctree/include/linux/livepatch.h)
 
-#[allow(
-    clippy::all,
-    clippy::undocumented_unsafe_blocks,
-    dead_code,
-    improper_ctypes,
-    missing_docs,
-    non_camel_case_types,
-    non_snake_case,
-    non_upper_case_globals,
-    unnecessary_transmutes,
-    unreachable_pub
-)]
-mod bindings {
-    pub use kernel::bindings::*;
-
-    include!(concat!(env!("KLP_OBJ"), "/klp_bindings.rs"));
-}
-
 use kernel::str::CStr;
+
+crate::bindings!(@file "/klp_bindings.rs");
 
 /// What `pr_err!` and its like print in front of this crate's own messages.
 const __LOG_PREFIX: &[u8] = b"klp\0";

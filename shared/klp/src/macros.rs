@@ -320,8 +320,15 @@ macro_rules! param {
 #[macro_export]
 macro_rules! bindings {
     () => {
+        $crate::bindings!(@file "/bindings_generated.rs");
+    };
+    (@file $file:literal) => {
         #[allow(
             clippy::all,
+            clippy::as_underscore,
+            clippy::cast_lossless,
+            clippy::ptr_as_ptr,
+            clippy::ref_as_ptr,
             clippy::undocumented_unsafe_blocks,
             dead_code,
             improper_ctypes,
@@ -336,7 +343,7 @@ macro_rules! bindings {
         mod bindings {
             pub use ::kernel::bindings::*;
 
-            include!(concat!(env!("KLP_OBJ"), "/bindings_generated.rs"));
+            include!(concat!(env!("KLP_OBJ"), $file));
         }
     };
 }
