@@ -91,7 +91,11 @@ impl<W: Watcher> Watch<W> {
         unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
     }
 
-    /// Duty: to be called by the chain of the netdevice notifiers, which holds RTNL.
+    /// Tells the watcher who joins and who leaves.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the chain of the netdevice notifiers, which holds RTNL.
     unsafe extern "C" fn call(
         block: *mut bindings::notifier_block,
         event: c_ulong,
@@ -106,8 +110,8 @@ impl<W: Watcher> Watch<W> {
             return bindings::NOTIFY_DONE as c_int;
         }
         let result = match event as u32 {
-            // SAFETY: The chain holds the device's own lock in this event.
             bindings::netdev_cmd_NETDEV_REGISTER => {
+                // SAFETY: The chain holds the device's own lock in this event.
                 watch.watcher.joins(unsafe { NetDevice::from_raw(raw) })
             }
             // SAFETY: The device is there, and RTNL keeps the field.
