@@ -2,16 +2,14 @@
 
 //! Livepatch test: `klp::Redirect` on routines that it must accept or refuse, and armed many times.
 //!
-//! In `test_klp_redirect_target` it redirects the routine that `target` names, and replaces a C function in the usual
-//! way, to compare with. In the kernel itself it redirects the one that `kernel` names, which is refused.
+//! In `test_klp_redirect_target` it redirects the routine that `target` names. In the kernel itself it redirects the one
+//! that `kernel` names, which is refused.
 
 use kernel::{
     prelude::*,
     time::{
         delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
+        Delta, //
     }, //
 };
 
@@ -23,13 +21,7 @@ klp::livepatch! {
     license: "GPL",
     objects: [
         vmlinux { stateful: Refused, },
-        "test_klp_redirect_target" {
-            stateful: TestRedirect,
-            functions: [
-                // SAFETY: The declaration is that of the target.
-                unsafe fn test_redirect_plain(u64, u64) -> u64 = difference,
-            ],
-        },
+        "test_klp_redirect_target" { stateful: TestRedirect, },
     ],
 }
 
@@ -87,7 +79,7 @@ klp::param! {
 }
 
 klp::param! {
-    static LINGER("linger"): u32 = 0, 0o644, "milliseconds that the replacement takes"
+    static LINGER("linger"): bool = false, 0o644, "stay in the replacement, runnable, as long as this is set"
 }
 
 klp::param! {
@@ -150,14 +142,8 @@ impl klp::StatefulCallbacks for Refused {
 }
 
 extern "C" fn difference(a: u64, b: u64) -> u64 {
-    // Computed first and returned at the end: in between a task may be preempted in here.
-    let difference = a.wrapping_sub(b);
-    let linger = Delta::from_millis(LINGER.get().into());
-    if !linger.is_zero() {
-        let start = Instant::<Monotonic>::now();
-        while start.elapsed() < linger {
-            core::hint::spin_loop();
-        }
+    while LINGER.get() {
+        core::hint::spin_loop();
     }
-    difference
+    a.wrapping_sub(b)
 }

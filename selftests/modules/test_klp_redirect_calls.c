@@ -15,6 +15,7 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 
 #define MAX_TASKS 64
 #define CALLS 20000
@@ -48,6 +49,8 @@ static int storm(void *unused)
 	u64 a = ktime_get_ns(), b, answer;
 	int i;
 
+	/* The calls shall not keep the test itself from the processors. */
+	set_user_nice(current, MAX_NICE);
 	while (!kthread_should_stop()) {
 		s64 old = 0, new = 0, none = 0;
 
@@ -65,7 +68,6 @@ static int storm(void *unused)
 		atomic64_add(old, &old_answers);
 		atomic64_add(new, &new_answers);
 		atomic64_add(none, &no_answers);
-		/* The calls shall not keep the test itself from the processors. */
 		usleep_range(200, 400);
 	}
 	return 0;
