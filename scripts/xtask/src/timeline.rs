@@ -193,16 +193,20 @@ impl Story {
             .collect()
     }
 
-    /// How long the first transition took, in seconds.
+    /// How long the first patching transition that came to its end took, in seconds.
     pub fn transition(&self) -> Option<f64> {
-        let time = |end: &str| {
-            self.entries.iter().find_map(|entry| match &entry.event {
-                Event::Core(text) if text.ends_with(end) => Some(entry.at),
-                _ => None,
-            })
-        };
-        let start = time("starting patching transition")?;
-        Some(time("patching complete")? - start)
+        let mut start = None;
+        for entry in &self.entries {
+            let Event::Core(text) = &entry.event else {
+                continue;
+            };
+            match text.as_str() {
+                "starting patching transition" => start = Some(entry.at),
+                "patching complete" => return Some(entry.at - start?),
+                _ => {}
+            }
+        }
+        None
     }
 
     fn since(&self, at: f64) -> f64 {
