@@ -52,12 +52,13 @@ let_go()
 	wait "$1" 2>/dev/null || true
 }
 
-# As the transcript has it: no addresses and numbers of processes.
+# As the transcript has it: no addresses and numbers of processes, and in order, which the kernel's table
+# has at random.
 lines()
 {
-	awk 'NR == 1 { print $NF }
-		NR > 1 { print "raw socket", $2, "opened by", $14 }' /proc/net/raw |
-		sed -E 's/\[[0-9]+\]$/[<pid>]/; s/ $//'
+	awk 'NR == 1 { print $NF }' /proc/net/raw
+	awk 'NR > 1 { print "raw socket", $2, "opened by", $14 }' /proc/net/raw |
+		sed -E 's/\[[0-9]+\]$/[<pid>]/; s/ $//' | sort
 }
 
 main_case()
