@@ -3,6 +3,8 @@
 #
 # samples/asm-trampoline: code that ftrace cannot reach is redirected to replacements, and
 # klp::Redirect beneath it: what it refuses, and that nobody is lost when it comes and goes.
+#
+# xtask: modules=asm-trampoline,selftests
 
 . "$(dirname "$0")/functions.sh"
 

@@ -3,6 +3,8 @@
 #
 # samples/deferred-work: a column of /proc/softirqs that a timer, work and RCU callbacks of
 # the module fill; none of them may run after the module has gone.
+#
+# xtask: modules=deferred-work,selftests
 
 . "$(dirname "$0")/functions.sh"
 
