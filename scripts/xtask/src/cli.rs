@@ -35,6 +35,10 @@ pub struct KernelArgs {
     /// Configure the cached kernel from this source tree or tarball
     #[arg(long = "kernel-source", value_name = "PATH", global = true)]
     pub source: Option<PathBuf>,
+
+    /// The debug kernel: the same with lockdep, KASAN, kmemleak and fault injection, cached beside it
+    #[arg(long, global = true, conflicts_with = "dir")]
+    pub debug: bool,
 }
 
 #[derive(Subcommand)]

@@ -65,7 +65,12 @@ impl Kernel {
         }
         let plan = Plan::of(args)?;
         plan.finished()
-            .ok_or_else(|| error::host("the kernel is not built yet: run `cargo xtask kernel`"))
+            .ok_or_else(|| {
+                let debug = if args.debug { " --debug" } else { "" };
+                error::host(format!(
+                    "the kernel is not built yet: run `cargo xtask kernel{debug}`"
+                ))
+            })
     }
 
     /// The same, built first where that is missing.
@@ -156,7 +161,7 @@ impl Plan {
         Ok(Plan {
             source: Source::known(args.source.as_deref(), &cache)?,
             toolchain: Toolchain::find()?,
-            fragments: config::fragments()?,
+            fragments: config::fragments(args.debug)?,
             cache,
         })
     }

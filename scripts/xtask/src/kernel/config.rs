@@ -15,10 +15,15 @@ use crate::error;
 use crate::paths;
 use crate::process;
 
-/// The options that the tests and the virtual machine ask for, in the form of a `.config`.
-pub fn fragments() -> Result<String> {
+/// The options that the tests and the virtual machine ask for, in the form of a `.config`; with
+/// `debug` also the kernel's own checkers.
+pub fn fragments(debug: bool) -> Result<String> {
+    let mut names = vec!["selftests/config", "scripts/xtask/vm.config"];
+    if debug {
+        names.push("scripts/xtask/debug.config");
+    }
     let mut all = String::new();
-    for name in ["selftests/config", "scripts/xtask/vm.config"] {
+    for name in names {
         let path = paths::root().join(name);
         let text =
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -112,9 +117,12 @@ mod tests {
 
     #[test]
     fn the_fragments_ask_for_each_option_once() {
-        let text = fragments().unwrap();
-        assert_eq!(parse(&text).len(), text.lines().count());
-        assert_eq!(parse(&text)["LIVEPATCH"], "y");
-        assert_eq!(parse(&text)["RUST"], "y");
+        for debug in [false, true] {
+            let text = fragments(debug).unwrap();
+            assert_eq!(parse(&text).len(), text.lines().count());
+            assert_eq!(parse(&text)["LIVEPATCH"], "y");
+            assert_eq!(parse(&text)["RUST"], "y");
+            assert_eq!(parse(&text).contains_key("KASAN"), debug);
+        }
     }
 }
