@@ -755,7 +755,7 @@ find_ko()
 		return 1
 	fi
 	for path in "$KLP_DIR"/../samples/*/"$1.ko" "$KLP_DIR/modules/$1.ko" \
-		"$KLP_DIR"/modules/*/"$1.ko"; do
+		"$KLP_DIR"/modules/*/"$1.ko" "$KLP_DIR"/modules/*/*/"$1.ko"; do
 		if [ -f "$path" ]; then
 			realpath "$path"
 			return 0

@@ -2,6 +2,8 @@
 
 //! The samples and the module folders of this checkout, as their manifests describe them.
 
+use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -104,9 +106,10 @@ pub struct ModuleFolder {
     pub source: PathBuf,
 }
 
-/// Everything that `cargo xtask build` builds.
+/// Everything that `cargo xtask build` builds: the samples, `selftests/modules`, which is called
+/// `selftests`, and each folder below it that has a `Kbuild` file, called by its path: `c-twins`,
+/// `naive-sysctl-update`.
 pub fn module_folders() -> Result<Vec<ModuleFolder>> {
-    let root = paths::root();
     let mut folders: Vec<_> = samples()?
         .into_iter()
         .map(|s| ModuleFolder {
@@ -114,17 +117,36 @@ pub fn module_folders() -> Result<Vec<ModuleFolder>> {
             source: s.dir,
         })
         .collect();
-    for (name, dir) in [
-        ("selftests", "selftests/modules"),
-        ("c-twins", "selftests/modules/c-twins"),
-    ] {
+    let modules = paths::root().join("selftests/modules");
+    if modules.join("Kbuild").is_file() {
         folders.push(ModuleFolder {
-            name: name.to_owned(),
-            source: root.join(dir),
+            name: "selftests".to_owned(),
+            source: modules.clone(),
         });
     }
-    folders.retain(|f| f.source.join("Kbuild").is_file());
+    below(&modules, "", &mut folders)?;
     Ok(folders)
+}
+
+/// The module folders below `dir`, whose own name is `prefix`.
+fn below(dir: &Path, prefix: &str, folders: &mut Vec<ModuleFolder>) -> Result<()> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        let source = entry.context("reading the modules' folders")?.path();
+        if source.is_dir() {
+            found.push(source);
+        }
+    }
+    found.sort();
+    for source in found {
+        let own = source.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{prefix}{own}");
+        below(&source, &format!("{name}-"), folders)?;
+        if source.join("Kbuild").is_file() {
+            folders.push(ModuleFolder { name, source });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -137,6 +159,21 @@ mod tests {
             assert_eq!(sample.livepatch.module, sample.stem.replace('-', "_"));
             assert!(!sample.description.is_empty());
         }
+    }
+
+    #[test]
+    fn folders_below_are_called_by_their_path() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["c-twins", "naive/b", "naive/a", "empty"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+            if folder != "empty" {
+                fs::write(dir.path().join(folder).join("Kbuild"), "").unwrap();
+            }
+        }
+        let mut folders = Vec::new();
+        below(dir.path(), "", &mut folders).unwrap();
+        let names: Vec<_> = folders.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["c-twins", "naive-a", "naive-b"]);
     }
 
     #[test]

@@ -64,13 +64,12 @@ impl Kernel {
             return tree::check(dir);
         }
         let plan = Plan::of(args)?;
-        plan.finished()
-            .ok_or_else(|| {
-                let debug = if args.debug { " --debug" } else { "" };
-                error::host(format!(
-                    "the kernel is not built yet: run `cargo xtask kernel{debug}`"
-                ))
-            })
+        plan.finished().ok_or_else(|| {
+            let debug = if args.debug { " --debug" } else { "" };
+            error::host(format!(
+                "the kernel is not built yet: run `cargo xtask kernel{debug}`"
+            ))
+        })
     }
 
     /// The same, built first where that is missing.
