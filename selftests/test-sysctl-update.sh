@@ -4,18 +4,21 @@
 # samples/sysctl-update: net.ipv4.tcp_challenge_ack_limit is raised from 100 to 1000 in
 # every network namespace that is still at 100, its reader is replaced, and what was
 # taken is given back.
+#
+# xtask: modules=sysctl-update,naive-sysctl-update
 
 . "$(dirname "$0")/functions.sh"
 
 LP=sysctl_update
+NAIVE=naive_sysctl_update
 SYSCTL=net.ipv4.tcp_challenge_ack_limit
 UNLIMITED=2147483647	# what this kernel gives to a new namespace
 
 require_command awk ip sysctl python3
 require_config CONFIG_NET_NS CONFIG_INET
 require_file "/proc/sys/${SYSCTL//.//}"
-require_ko "$LP"
-ktap_plan 12
+require_ko "$LP" "$NAIVE"
+ktap_plan 13
 
 # ---- the limit of a namespace; `init` is the one that the script runs in ----
 
@@ -410,6 +413,23 @@ syns_arrive()
 	}' /proc/self/net/netstat
 }
 
+# ANCHOR: naive
+naive()
+{
+	save_sysctl "$SYSCTL"
+	set_limit init 500
+	netns_at klp-old 100
+	load_lp "$NAIVE"
+	# The choice of an administrator is gone, and the limit that is too low is still there.
+	expect_limits init=1000 klp-old=100
+	disable_lp "$NAIVE"
+	# What was there is lost.
+	expect_limits init=100 klp-old=100
+	unload_mod "$NAIVE"
+	check_transcript naive-sysctl-update "$NAIVE"
+}
+# ANCHOR_END: naive
+
 ktap_case "an unknown order is refused with EINVAL" unknown_order
 ktap_case "values before, during and after, as in the transcript" main_case
 ktap_case "R1: when=pre raises before the transition starts" order_pre
@@ -422,4 +442,5 @@ ktap_case "each namespace's own limit holds, or none" traffic_own_limit
 ktap_case "the limit of the connection still holds" traffic_socket_limit
 ktap_case "the budget is drawn by the new reader" reader
 ktap_case "enabled and disabled under traffic, both orders" under_traffic
+ktap_case "naive: one namespace is changed, whatever its limit was" naive
 ktap_finish

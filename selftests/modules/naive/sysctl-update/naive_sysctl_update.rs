@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How it does not work: the value of one namespace is changed, whatever it was, and a constant is given back.
+//!
+//! The safe version is `samples/sysctl-update`; `test-sysctl-update.sh` shows what goes wrong here.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+klp::bindings!();
+
+klp::livepatch! {
+    type: NaiveLimit,
+    name: "naive_sysctl_update",
+    authors: ["The livepatch cookbook"],
+    description: "Livepatch test: raise one tcp_challenge_ack_limit of several",
+    license: "GPL",
+    objects: [
+        vmlinux { callbacks: NaiveLimit, },
+    ],
+}
+
+struct NaiveLimit;
+
+impl klp::Livepatch for NaiveLimit {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+// ANCHOR: naive
+fn limit() -> &'static Atomic<i32> {
+    // SAFETY: The first namespace never goes away, and all access the field by single, marked accesses.
+    unsafe { Atomic::from_ptr(&raw mut bindings::init_net.ipv4.sysctl_tcp_challenge_ack_limit) }
+}
+
+#[vtable]
+impl klp::Callbacks for NaiveLimit {
+    fn pre_patch(obj: &klp::Object) -> Result {
+        pr_info!("pre_patch: {obj}: limit is 1000\n");
+        limit().store(1000, Relaxed);
+        Ok(())
+    }
+
+    fn post_unpatch(obj: &klp::Object) {
+        pr_info!("post_unpatch: {obj}: limit is 100\n");
+        limit().store(100, Relaxed);
+    }
+}
+// ANCHOR_END: naive
