@@ -44,6 +44,7 @@ r14_forced_patching()
 	unload_mod rules_target
 }
 
+# ANCHOR: r14-forced
 # Forced out of the patch while a task sleeps in its function: callbacks run, the state goes, the text stays.
 r14_forced_unpatching()
 {
@@ -87,7 +88,9 @@ r14_forced_unpatching()
 	expect_file "$ANSWER" 0
 	expect_no_log '^rules_all: exit'
 }
+# ANCHOR_END: r14-forced
 
+# ANCHOR: r14-forced-replace
 # A replaced patch whose function somebody still sleeps in: pinned with its state, and nothing is reverted. The forced
 # rules_all of the case before is in the way of loading it again, hence another patch is replaced here.
 r14_forced_replace()
@@ -109,6 +112,7 @@ r14_forced_replace()
 	unload_mod rules_next
 	expect_file "$ANSWER" 0
 }
+# ANCHOR_END: r14-forced-replace
 
 ktap_case "R14: a forced patching transition ends with everything patched" r14_forced_patching
 ktap_case "R14: a forced unpatching takes the state away safely and pins the module" r14_forced_unpatching

@@ -10,6 +10,7 @@
 rules_needs rules_all rules_next rules_other rules_target rules_subset_{0..4}
 ktap_plan 22
 
+# ANCHOR: r1
 r1_order()
 {
 	uid_65534
@@ -48,6 +49,7 @@ r1_order()
 		livepatch: 'rules_all': unpatching complete
 	EOF
 }
+# ANCHOR_END: r1
 
 # With a task parked, the moments are seen apart: before, between, after.
 r1_around()
@@ -94,6 +96,7 @@ r1_around()
 	EOF
 }
 
+# ANCHOR: r2
 # Object I of rules_subset_N has the callbacks whose bits are set in 3N + I: see modules/subset.rs.
 r2_subsets()
 {
@@ -118,6 +121,7 @@ r2_subsets()
 		expect_log "rules_subset_$n" <<< "$wanted"
 	done
 }
+# ANCHOR_END: r2
 
 # The same, when the targets come and go under the patch.
 r2_subsets_later()
@@ -151,6 +155,7 @@ r2_subsets_later()
 	done
 }
 
+# ANCHOR: r3
 # It came and went while the transition was held up: its post_patch never ran.
 r3_symmetry()
 {
@@ -167,7 +172,9 @@ r3_symmetry()
 	unpark
 	wait_transition rules_all
 }
+# ANCHOR_END: r3
 
+# ANCHOR: r3-unpatching
 # The other way about: patched while the livepatch is being disabled.
 r3_symmetry_unpatching()
 {
@@ -188,7 +195,9 @@ r3_symmetry_unpatching()
 		rules_all: post_unpatch: rules_other: Live
 	EOF
 }
+# ANCHOR_END: r3-unpatching
 
+# ANCHOR: r4
 r4_loaded()
 {
 	load_lp rules_all
@@ -220,7 +229,9 @@ r4_loaded()
 		rules_all: post_unpatch: rules_other: Live
 	EOF
 }
+# ANCHOR_END: r4
 
+# ANCHOR: r5
 r5_later()
 {
 	load_lp rules_all
@@ -236,7 +247,9 @@ r5_later()
 		rules_other: init
 	EOF
 }
+# ANCHOR_END: r5
 
+# ANCHOR: r6
 r6_unloaded()
 {
 	local _
@@ -273,7 +286,9 @@ r6_unloaded()
 		rules_all: freed: vmlinux
 	EOF
 }
+# ANCHOR_END: r6
 
+# ANCHOR: r7
 r7_refused()
 {
 	local object nr name
@@ -296,7 +311,9 @@ r7_refused()
 	load_lp rules_all
 	expect_file "$ANSWER" 11
 }
+# ANCHOR_END: r7
 
+# ANCHOR: r8
 r8_target_refused()
 {
 	local nr name
@@ -326,7 +343,9 @@ r8_target_refused()
 	expect_patched rules_all vmlinux=1 rules_target=1 rules_other=1
 	expect_file "$ANSWER" 11
 }
+# ANCHOR_END: r8
 
+# ANCHOR: r9
 r9_no_more()
 {
 	load_targets
@@ -337,6 +356,7 @@ r9_no_more()
 		rules_all: exit
 	EOF
 }
+# ANCHOR_END: r9
 
 r9_target_no_more()
 {
@@ -352,6 +372,7 @@ r9_target_no_more()
 	EOF
 }
 
+# ANCHOR: r10
 r10_reversed()
 {
 	uid_65534
@@ -378,7 +399,9 @@ r10_reversed()
 	expect_eq "answer of the parked task" 0 "$ANSWERED"
 	expect_file "$ANSWER" 0
 }
+# ANCHOR_END: r10
 
+# ANCHOR: r11
 r11_earlier()
 {
 	uid_65534
@@ -410,6 +433,7 @@ r11_earlier()
 		rules_all: exit
 	EOF
 }
+# ANCHOR_END: r11
 
 # Two livepatches on one target: the second says no, the first is taken back from the target, with both callbacks.
 r11_two_patches()
@@ -428,6 +452,7 @@ r11_two_patches()
 	disable_lp rules_subset_2
 }
 
+# ANCHOR: r12
 r12_disabled()
 {
 	load_lp rules_all
@@ -445,7 +470,9 @@ r12_disabled()
 		rules_all: exit
 	EOF
 }
+# ANCHOR_END: r12
 
+# ANCHOR: r12-reversed
 r12_reversed()
 {
 	load_mod rules_target
@@ -466,7 +493,9 @@ r12_reversed()
 	unload_mod rules_all
 	log_has '^rules_all: exit$' || fail "its exit did not run in the end"
 }
+# ANCHOR_END: r12-reversed
 
+# ANCHOR: r13
 r13_replaced()
 {
 	uid_65534
@@ -504,6 +533,7 @@ r13_replaced()
 		rules_next: post_unpatch: rules_target
 	EOF
 }
+# ANCHOR_END: r13
 
 # A successor that is taken back before it has replaced anything leaves the old patch as it was.
 r13_reversed()
@@ -531,6 +561,7 @@ r13_reversed()
 	expect_file "$UID_FILE" 65534
 }
 
+# ANCHOR: r14
 r14_reversed()
 {
 	uid_65534
@@ -571,6 +602,7 @@ r14_reversed()
 		rules_all: freed: rules_target
 	EOF
 }
+# ANCHOR_END: r14
 
 # Three turns, then the end that was wanted last.
 r14_to_and_fro()
