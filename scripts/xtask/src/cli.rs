@@ -70,6 +70,11 @@ pub enum Command {
     /// Run every sample and show its timeline
     Demo,
     /// Host tests, shellcheck, tidy, then the kselftests in the virtual machine
+    ///
+    /// With --debug only the kselftests and the kernel's own tests, all of them on the debug kernel, as `debug NAME`.
+    /// Without it some of them follow where the debug kernel is built already (rules, sysctl-update, netdev-features,
+    /// asm-trampoline, and faults in coarse steps), and all of them, in fine steps, with CI_FULL=1 in the environment,
+    /// which builds that kernel first.
     Test {
         /// Only tests whose name contains this
         pattern: Option<String>,
@@ -99,6 +104,12 @@ pub enum Command {
         /// Run nothing; compare the modules' lines of code
         #[arg(long)]
         lines: bool,
+    },
+    /// Build the book, with its pictures and tables, and check it
+    Book {
+        /// Serve it with live reload instead
+        #[arg(long)]
+        serve: bool,
     },
     /// The rules of the callback document, each with its test case and its last result
     Rules,

@@ -5,6 +5,10 @@
 //! Two kinds of suites. The host's (`cargo-test`, `fmt`, `shellcheck`, `tidy`, `clippy`, `doc`) need no
 //! guest. Each `selftests/test-<stem>.sh` runs in a guest of its own, on a kernel that nobody else
 //! has touched. A pattern chooses among the names of both; what is not chosen costs nothing.
+//!
+//! The same scripts run a second time on the debug kernel, as `debug <stem>`: all of them when it was asked for
+//! (`--debug`, `CI_FULL=1`), else, where that kernel is built already, the few of [`DEBUG_SOME`]. There a splat of
+//! lockdep, KASAN or UBSAN, a leak, a warning fails the run, wherever in the log it stands.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -54,6 +58,22 @@ const LOG_CASE: &str = "the kernel does not complain";
 /// The kernel's own scripts, on our modules.
 const UPSTREAM: &str = "upstream";
 
+/// The suites of the debug kernel that run in a normal test: every rule, the widest use of foreign locks, code that is
+/// changed under way, the faults. They take about a third of the time that all of them take.
+const DEBUG_SOME: [&str; 5] = [
+    "rules",
+    "sysctl-update",
+    "netdev-features",
+    "asm-trampoline",
+    "faults",
+];
+
+/// What stands before the name of a suite that runs on the debug kernel.
+const DEBUG: &str = "debug ";
+
+/// Asks for all that there is, however long it takes.
+const FULL: &str = "CI_FULL";
+
 /// What a test script may take when `selftests/settings` says nothing.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -79,20 +99,133 @@ struct Script {
     nics: u32,
     cpus: u32,
     memory_mib: u32,
+    /// Its own time-out, on a kernel without checkers.
+    timeout: Option<Duration>,
+    /// It needs what only the debug kernel has.
+    debug_only: bool,
     /// Words for the kernel's command line.
     append: Vec<String>,
+}
+
+/// Which suites of the debug kernel a run can choose from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DebugSuites {
+    None,
+    Some,
+    All,
+}
+
+impl DebugSuites {
+    /// `--debug` and `CI_FULL=1` ask for all; a debug kernel that is there already for some.
+    fn wanted(args: &KernelArgs) -> DebugSuites {
+        if args.debug {
+            return DebugSuites::All;
+        }
+        if args.dir.is_some() {
+            // Somebody's own kernel, of which there is but one.
+            return DebugSuites::None;
+        }
+        if std::env::var(FULL).is_ok_and(|value| value == "1") {
+            return DebugSuites::All;
+        }
+        match Kernel::resolve(&debug_args(args)) {
+            Ok(_) => DebugSuites::Some,
+            Err(_) => DebugSuites::None,
+        }
+    }
+
+    fn has(self, stem: &str) -> bool {
+        match self {
+            DebugSuites::None => false,
+            DebugSuites::Some => DEBUG_SOME.contains(&stem),
+            DebugSuites::All => true,
+        }
+    }
+}
+
+fn debug_args(args: &KernelArgs) -> KernelArgs {
+    KernelArgs {
+        debug: true,
+        ..args.clone()
+    }
+}
+
+/// The names of all suites that this run can choose from, in their order.
+fn names(scripts: &[Script], debug: DebugSuites, only_debug: bool) -> Vec<String> {
+    let mut names = Vec::new();
+    if !only_debug {
+        names.extend(HOST.map(str::to_owned));
+        let usual = scripts.iter().filter(|script| !script.debug_only);
+        names.extend(usual.map(|script| script.stem.clone()));
+        names.push(UPSTREAM.to_owned());
+    }
+    let stems = scripts.iter().map(|script| script.stem.as_str());
+    for stem in stems.chain([UPSTREAM]).filter(|stem| debug.has(stem)) {
+        names.push(format!("{DEBUG}{stem}"));
+    }
+    names
+}
+
+/// What is to run in guests of one kernel.
+struct Guests<'a> {
+    args: KernelArgs,
+    /// Stands before the names of the suites.
+    prefix: &'static str,
+    scripts: Vec<&'a Script>,
+    upstream: bool,
+    bless: bool,
+}
+
+impl<'a> Guests<'a> {
+    /// Those of `chosen` that begin with `prefix`.
+    fn new(
+        args: KernelArgs,
+        prefix: &'static str,
+        scripts: &'a [Script],
+        chosen: &[String],
+        bless: bool,
+    ) -> Guests<'a> {
+        let is_chosen = |name: &str| chosen.contains(&format!("{prefix}{name}"));
+        Guests {
+            args,
+            prefix,
+            scripts: scripts.iter().filter(|s| is_chosen(&s.stem)).collect(),
+            upstream: is_chosen(UPSTREAM),
+            // A transcript is that of the usual kernel.
+            bless: bless && prefix.is_empty(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.scripts.is_empty() && !self.upstream
+    }
+
+    /// Build what they need and run them.
+    fn run(&self, kernel: &Kernel) -> Result<Vec<Suite>> {
+        let modules = if self.upstream {
+            kbuild::build(kernel, &[])?
+        } else {
+            build(kernel, &self.scripts)?
+        };
+        let mut suites = self.run_scripts(kernel, &modules)?;
+        if self.upstream {
+            let name = format!("{}{UPSTREAM}", self.prefix);
+            let mut found = upstream::run_cases(kernel, |line| report::live(&name, line))?;
+            for suite in &mut found {
+                suite.name = format!("{}{}", self.prefix, suite.name);
+                print!("{}", report::suite(suite, false));
+            }
+            suites.extend(found);
+        }
+        Ok(suites)
+    }
 }
 
 /// `cargo xtask test [PATTERN]`.
 pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
     let scripts = scripts(&paths::root())?;
-    let names: Vec<String> = HOST
-        .iter()
-        .map(|name| (*name).to_owned())
-        .chain(scripts.iter().map(|script| script.stem.clone()))
-        .chain([UPSTREAM.to_owned()])
-        .collect();
-    let chosen = choose(&names, options.pattern)?;
+    let debug = DebugSuites::wanted(args);
+    let chosen = choose(&names(&scripts, debug, args.debug), options.pattern)?;
     // Before anything slow: the files that are to be written can be.
     for file in [options.json, options.junit].into_iter().flatten() {
         fs::write(file, "").with_context(|| format!("writing {}", file.display()))?;
@@ -106,28 +239,21 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
         print!("{}", report::suite(&suite, false));
         suites.push(suite);
     }
-    let upstream = chosen.iter().any(|name| name == UPSTREAM);
-    let scripts: Vec<Script> = scripts
-        .into_iter()
-        .filter(|script| chosen.contains(&script.stem))
-        .collect();
+    let usual = KernelArgs {
+        debug: false,
+        ..args.clone()
+    };
     let mut kernel_release = None;
-    if !scripts.is_empty() || upstream {
-        let kernel = Kernel::ensure(args)?;
-        kernel_release = Some(kernel.release.clone());
-        let modules = if upstream {
-            kbuild::build(&kernel, &[])?
-        } else {
-            build(&kernel, &scripts)?
-        };
-        suites.extend(guests(&kernel, &modules, &scripts, options.bless)?);
-        if upstream {
-            let found = upstream::run_cases(&kernel, |line| report::live(UPSTREAM, line))?;
-            for suite in &found {
-                print!("{}", report::suite(suite, false));
-            }
-            suites.extend(found);
+    for guests in [
+        Guests::new(usual, "", &scripts, &chosen, options.bless),
+        Guests::new(debug_args(args), DEBUG, &scripts, &chosen, options.bless),
+    ] {
+        if guests.is_empty() {
+            continue;
         }
+        let kernel = Kernel::ensure(&guests.args)?;
+        suites.extend(guests.run(&kernel)?);
+        kernel_release.get_or_insert(kernel.release);
     }
 
     let run = results::Run::new(kernel_release, start.elapsed(), suites);
@@ -159,15 +285,22 @@ fn choose(names: &[String], pattern: Option<&str>) -> Result<Vec<String>> {
         .trim_start_matches("test-")
         .trim_end_matches(".sh")
         .replace('_', "-");
-    // A whole name means that one and not the others that contain it.
+    let on_debug = |name: &&String| name.starts_with(DEBUG);
+    // With `--debug` there are no others, and nobody has to say it twice.
+    let named = format!("{DEBUG}{wanted}");
+    let both = !names.iter().all(|name| on_debug(&name));
     let chosen: Vec<String> = if names.contains(&wanted) {
+        // A whole name means that one and not the others that contain it.
         vec![wanted]
+    } else if !both && names.contains(&named) {
+        vec![named]
     } else {
-        names
-            .iter()
-            .filter(|name| name.contains(&wanted))
-            .cloned()
-            .collect()
+        let mut like: Vec<&String> = names.iter().filter(|n| n.contains(&wanted)).collect();
+        // Those of the debug kernel are slow: they are meant by their own names, or where there are no others.
+        if !wanted.starts_with(DEBUG.trim_end()) && !like.iter().all(on_debug) {
+            like.retain(|name| !on_debug(name));
+        }
+        like.into_iter().cloned().collect()
     };
     if chosen.is_empty() {
         return Err(catalog::unknown("test like", pattern, names));
@@ -206,7 +339,7 @@ fn host_suite(args: &KernelArgs, name: &str) -> Result<Suite> {
             )?,
             function_case("kernel crates", cargo::clippy(args))?,
         ],
-        _ => vec![function_case("rustdoc", cargo::doc(args))?],
+        _ => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
     };
     Ok(Suite::new(name, start.elapsed(), cases, log))
 }
@@ -360,6 +493,8 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
             nics: needs.nics.unwrap_or(of_sample),
             cpus: needs.cpus.unwrap_or(2),
             memory_mib: needs.memory_mib.unwrap_or(1024),
+            timeout: needs.timeout,
+            debug_only: needs.debug_only,
             append: needs.append,
         });
     }
@@ -374,13 +509,16 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
 /// ```
 ///
 /// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that
-/// does not say gets its sample's, or all if there is no such sample.
+/// does not say gets its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of
+/// `selftests/settings`; `kernel=debug` keeps the script to the debug kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needs {
     modules: Option<Vec<String>>,
     nics: Option<u32>,
     cpus: Option<u32>,
     memory_mib: Option<u32>,
+    timeout: Option<Duration>,
+    debug_only: bool,
     append: Vec<String>,
 }
 
@@ -404,6 +542,10 @@ impl Needs {
                 Some(("nics", number)) => needs.nics = number.parse().ok(),
                 Some(("cpus", number)) => needs.cpus = number.parse().ok(),
                 Some(("memory", number)) => needs.memory_mib = number.parse().ok(),
+                Some(("timeout", number)) => {
+                    needs.timeout = number.parse().ok().map(Duration::from_secs);
+                }
+                Some(("kernel", which)) => needs.debug_only = which == "debug",
                 Some(("append", text)) => needs.append.push(text.to_owned()),
                 _ => {}
             }
@@ -413,7 +555,7 @@ impl Needs {
 }
 
 /// The module folders that `scripts` need, or `None` for all of them.
-fn folders(scripts: &[Script]) -> Option<Vec<String>> {
+fn folders(scripts: &[&Script]) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for script in scripts {
         names.extend(script.modules.clone()?);
@@ -424,7 +566,7 @@ fn folders(scripts: &[Script]) -> Option<Vec<String>> {
 }
 
 /// Build what `scripts` need, and nothing else.
-fn build(kernel: &Kernel, scripts: &[Script]) -> Result<PathBuf> {
+fn build(kernel: &Kernel, scripts: &[&Script]) -> Result<PathBuf> {
     match folders(scripts) {
         None => kbuild::build(kernel, &[]),
         Some(names) if names.is_empty() => Ok(kbuild::modules_dir(kernel)),
@@ -433,124 +575,132 @@ fn build(kernel: &Kernel, scripts: &[Script]) -> Result<PathBuf> {
 }
 
 /// How many guests run at once. Booting keeps one processor busy, and so does most of a script.
-fn guests_at_once(scripts: &[Script]) -> usize {
+fn guests_at_once(scripts: &[&Script]) -> usize {
     crate::host::jobs().min(2).min(scripts.len()).max(1)
 }
 
-/// Run `scripts`, some at once; the results come in the order of the scripts.
-fn guests(kernel: &Kernel, modules: &Path, scripts: &[Script], bless: bool) -> Result<Vec<Suite>> {
-    // Found out once, not by each guest.
-    vm::accel(kernel)?;
-    let workers = guests_at_once(scripts);
-    // A line for each case as it ends, unless those of two scripts would mix.
-    let live = workers == 1;
-    type Done = Vec<Option<Result<(Suite, String)>>>;
-    let done: Mutex<(usize, usize, Done)> =
-        Mutex::new((0, 0, scripts.iter().map(|_| None).collect()));
-    let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
-    let work = || loop {
-        let nr = {
+impl Guests<'_> {
+    /// Run the scripts, some at once; the results come in the order of the scripts.
+    fn run_scripts(&self, kernel: &Kernel, modules: &Path) -> Result<Vec<Suite>> {
+        let scripts = &self.scripts;
+        // Found out once, not by each guest.
+        vm::accel(kernel)?;
+        let workers = guests_at_once(scripts);
+        // A line for each case as it ends, unless those of two scripts would mix.
+        let live = workers == 1;
+        type Done = Vec<Option<Result<(Suite, String)>>>;
+        let done: Mutex<(usize, usize, Done)> =
+            Mutex::new((0, 0, scripts.iter().map(|_| None).collect()));
+        let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = || loop {
+            let nr = {
+                let mut state = lock();
+                let nr = state.0;
+                state.0 += 1;
+                nr
+            };
+            let Some(script) = scripts.get(nr) else {
+                return;
+            };
+            let result = self.guest(kernel, modules, script, live);
+            let stop = result.is_err();
             let mut state = lock();
-            let nr = state.0;
-            state.0 += 1;
-            nr
+            state.2[nr] = Some(result);
+            // Tell of everything up to the first that still runs: the order is that of the scripts.
+            while let Some(Some(Ok((suite, trouble)))) = state.2.get(state.1) {
+                print!("{}{trouble}", report::suite(suite, !live));
+                state.1 += 1;
+            }
+            if stop {
+                state.0 = scripts.len();
+            }
         };
-        let Some(script) = scripts.get(nr) else {
-            return;
-        };
-        let result = guest(kernel, modules, script, bless, live);
-        let stop = result.is_err();
-        let mut state = lock();
-        state.2[nr] = Some(result);
-        // Tell of everything up to the first that still runs: the order is that of the scripts.
-        while let Some(Some(Ok((suite, trouble)))) = state.2.get(state.1) {
-            print!("{}{trouble}", report::suite(suite, !live));
-            state.1 += 1;
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(work);
+            }
+        });
+        let (_, _, done) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut suites = Vec::new();
+        for result in done.into_iter().flatten() {
+            suites.push(result?.0);
         }
-        if stop {
-            state.0 = scripts.len();
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(work);
-        }
-    });
-    let (_, _, done) = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut suites = Vec::new();
-    for result in done.into_iter().flatten() {
-        suites.push(result?.0);
+        Ok(suites)
     }
-    Ok(suites)
+
+    /// Run one script in a guest of its own: its suite, and what to tell of the guest itself.
+    fn guest(
+        &self,
+        kernel: &Kernel,
+        modules: &Path,
+        script: &Script,
+        live: bool,
+    ) -> Result<(Suite, String)> {
+        let name = format!("{}{}", self.prefix, script.stem);
+        let expected = paths::root().join("selftests/expected");
+        let mut lines = vec![format!(
+            "export KLP_MODULES_DIR={}",
+            quote(&modules.to_string_lossy())
+        )];
+        let mut guest = Guest::new(&format!("test-{}", name.replace(' ', "-")), "");
+        if self.bless {
+            lines.push("export KLP_UPDATE_EXPECTED=1".to_owned());
+            guest.writable.push(expected);
+        }
+        // What selects cases for the script selects them in the guest as well.
+        for (variable, value) in std::env::vars() {
+            if is_for_scripts(&variable) {
+                lines.push(format!("export {variable}={}", quote(&value)));
+            }
+        }
+        lines.push(format!("bash {}", quote(&script.path.to_string_lossy())));
+        guest.script = lines.join("\n");
+        guest.nics = script.nics;
+        guest.cpus = script.cpus;
+        guest.memory_mib = script.memory_mib;
+        guest.append = script.append.clone();
+        let timeout = script
+            .timeout
+            .unwrap_or_else(|| script_timeout(&paths::root().join("selftests/settings")));
+        guest.timeout = timeout + BOOT_MARGIN;
+
+        eprintln!(
+            "     {name}: in a guest, logs in {}",
+            guest.folder().display()
+        );
+        let outcome = vm::run(kernel, &guest, |line| {
+            if live && (line.starts_with("ok ") || line.starts_with("not ok ")) {
+                report::live(&name, line);
+            }
+        })?;
+        let log = outcome.console_text();
+        let mut cases = kernel_cases(&outcome.output, &outcome.end);
+        let complaints = oops::complaints(&log);
+        cases.push(if complaints.is_empty() && outcome.end != End::Panicked {
+            Case::new(LOG_CASE, Verdict::Pass)
+        } else {
+            Case::failed(
+                LOG_CASE,
+                complaints.iter().map(|c| c.title.clone()).collect(),
+            )
+        });
+        let mut trouble = report::guest_trouble(kernel, modules, &outcome);
+        let failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
+        if failed && matches!(outcome.end, End::Exited(_)) {
+            trouble.push_str(&report::log_tail(&outcome));
+        }
+        let mut suite = Suite::new(&name, outcome.elapsed, cases, outcome.console.clone());
+        suite.kernel = true;
+        suite.failure = outcome.failure();
+        Ok((suite, trouble))
+    }
 }
 
-/// Run one script in a guest of its own: its suite, and what to tell of the guest itself.
-fn guest(
-    kernel: &Kernel,
-    modules: &Path,
-    script: &Script,
-    bless: bool,
-    live: bool,
-) -> Result<(Suite, String)> {
-    let expected = paths::root().join("selftests/expected");
-    let mut lines = vec![format!(
-        "export KLP_MODULES_DIR={}",
-        quote(&modules.to_string_lossy())
-    )];
-    let mut guest = Guest::new(&format!("test-{}", script.stem), "");
-    if bless {
-        lines.push("export KLP_UPDATE_EXPECTED=1".to_owned());
-        guest.writable.push(expected);
-    }
-    // What selects cases for the script selects them in the guest as well.
-    for name in ["KLP_CASES", "KLP_WAIT"] {
-        if let Ok(value) = std::env::var(name) {
-            lines.push(format!("export {name}={}", quote(&value)));
-        }
-    }
-    lines.push(format!("bash {}", quote(&script.path.to_string_lossy())));
-    guest.script = lines.join("\n");
-    guest.nics = script.nics;
-    guest.cpus = script.cpus;
-    guest.memory_mib = script.memory_mib;
-    guest.append = script.append.clone();
-    guest.timeout = script_timeout(&paths::root().join("selftests/settings")) + BOOT_MARGIN;
-
-    eprintln!(
-        "     {}: in a guest, logs in {}",
-        script.stem,
-        guest.folder().display()
-    );
-    let outcome = vm::run(kernel, &guest, |line| {
-        if live && (line.starts_with("ok ") || line.starts_with("not ok ")) {
-            report::live(&script.stem, line);
-        }
-    })?;
-    let log = outcome.console_text();
-    let mut cases = kernel_cases(&outcome.output, &outcome.end);
-    let complaints = oops::complaints(&log);
-    cases.push(if complaints.is_empty() && outcome.end != End::Panicked {
-        Case::new(LOG_CASE, Verdict::Pass)
-    } else {
-        Case::failed(
-            LOG_CASE,
-            complaints.iter().map(|c| c.title.clone()).collect(),
-        )
-    });
-    let mut trouble = report::guest_trouble(kernel, modules, &outcome);
-    let failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
-    if failed && matches!(outcome.end, End::Exited(_)) {
-        trouble.push_str(&report::log_tail(&outcome));
-    }
-    let mut suite = Suite::new(
-        &script.stem,
-        outcome.elapsed,
-        cases,
-        outcome.console.clone(),
-    );
-    suite.kernel = true;
-    suite.failure = outcome.failure();
-    Ok((suite, trouble))
+/// Does this variable of the environment choose what a script does? The folder of the modules is not the user's choice.
+fn is_for_scripts(variable: &str) -> bool {
+    variable == FULL
+        || (variable.starts_with("KLP_")
+            && !["KLP_MODULES_DIR", "KLP_UPDATE_EXPECTED"].contains(&variable))
 }
 
 /// `timeout=` of kselftest's settings file, else our own.
@@ -627,7 +777,7 @@ fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
 mod tests {
     use super::*;
 
-    fn names() -> Vec<String> {
+    fn some_names() -> Vec<String> {
         ["fmt", "sysctl-update", "sysctl-update-more", "rules"]
             .map(str::to_owned)
             .to_vec()
@@ -635,7 +785,7 @@ mod tests {
 
     #[test]
     fn a_pattern_chooses_by_name() {
-        let names = names();
+        let names = some_names();
         assert_eq!(choose(&names, None).unwrap().len(), 4);
         assert_eq!(choose(&names, Some("rul")).unwrap(), ["rules"]);
         assert_eq!(
@@ -651,6 +801,63 @@ mod tests {
         assert!(error.to_string().contains("rules"), "{error}");
     }
 
+    fn script(stem: &str, debug_only: bool) -> Script {
+        Script {
+            stem: stem.to_owned(),
+            path: PathBuf::new(),
+            modules: None,
+            nics: 0,
+            cpus: 2,
+            memory_mib: 1024,
+            timeout: None,
+            debug_only,
+            append: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_debug_kernel_has_suites_of_its_own() {
+        let scripts = [
+            script("rules", false),
+            script("faults", true),
+            script("x", false),
+        ];
+        let usual = names(&scripts, DebugSuites::None, false);
+        assert!(usual.contains(&"rules".to_owned()) && !usual.contains(&"faults".to_owned()));
+        assert!(
+            !usual.iter().any(|name| name.starts_with(DEBUG)),
+            "{usual:?}"
+        );
+        let some = names(&scripts, DebugSuites::Some, false);
+        assert!(some.contains(&"debug faults".to_owned()));
+        assert!(!some.contains(&"debug x".to_owned()), "{some:?}");
+        let all = names(&scripts, DebugSuites::All, true);
+        assert_eq!(
+            all,
+            ["debug rules", "debug faults", "debug x", "debug upstream"]
+        );
+        // By what is typed: the usual one; the debug one by its name, or because there is no other.
+        assert_eq!(choose(&some, Some("rule")).unwrap(), ["rules"]);
+        assert_eq!(choose(&some, Some("debug rules")).unwrap(), ["debug rules"]);
+        assert_eq!(choose(&some, Some("faults")).unwrap(), ["debug faults"]);
+        assert_eq!(
+            choose(&some, Some("debug")).unwrap(),
+            ["debug rules", "debug faults"]
+        );
+        assert_eq!(choose(&all, Some("rules")).unwrap(), ["debug rules"]);
+        assert_eq!(choose(&all, Some("u")).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn the_scripts_get_their_variables_and_no_others() {
+        for name in ["KLP_CASES", "KLP_SEED", "CI_FULL"] {
+            assert!(is_for_scripts(name), "{name}");
+        }
+        for name in ["KLP_MODULES_DIR", "KLP_UPDATE_EXPECTED", "HOME", "CI"] {
+            assert!(!is_for_scripts(name), "{name}");
+        }
+    }
+
     #[test]
     fn needs_are_read_from_the_top_only() {
         let needs = Needs::read(
@@ -661,6 +868,10 @@ mod tests {
         assert_eq!(needs.nics, Some(2));
         assert_eq!(needs.cpus, None);
         assert_eq!(needs.append, ["x=y"]);
+        assert!(!needs.debug_only);
+        let needs = Needs::read("# xtask: kernel=debug timeout=90\n");
+        assert!(needs.debug_only);
+        assert_eq!(needs.timeout, Some(Duration::from_secs(90)));
         assert_eq!(Needs::read("# xtask: modules=none\n").modules, Some(vec![]));
         assert_eq!(Needs::read("# xtask: nics=1\n").modules, None);
     }

@@ -56,6 +56,29 @@ const KVM_PROBE: Duration = Duration::from_secs(20);
 /// How much longer than our own time-out the outer `timeout` waits.
 const OUTER_GRACE: Duration = Duration::from_secs(15);
 
+/// How much longer everything may take on a kernel that checks each access and each lock.
+const CHECKED_SLOWER: u32 = 4;
+
+/// What such a kernel needs beside the guest's own memory: KASAN's shadow, freed objects that are kept, lockdep's tables.
+const CHECKED_MEMORY_MIB: u32 = 1536;
+
+/// Ask kmemleak what the guest's script has left behind.
+///
+/// An object is suspected when it is five seconds old and one scan after another finds nothing that points to it.
+/// The kernel's own line says how many there are; the list says what they are.
+const LEAK_CHECK: &str = r#"
+leaks=/sys/kernel/debug/kmemleak
+if [ -w "$leaks" ]; then
+	for _ in 1 2; do
+		sleep 6
+		echo scan > "$leaks" || echo "kmemleak: cannot scan" > /dev/kmsg
+	done
+	while IFS= read -r line; do
+		printf 'kmemleak: %s\n' "$line" > /dev/kmsg
+	done < "$leaks"
+fi
+"#;
+
 /// The first QEMU whose translator can be trusted with several threads.
 const SOUND_TRANSLATOR: Version = Version(8, 1, 0);
 
@@ -152,6 +175,29 @@ pub enum End {
     TimedOut,
     /// The guest never ran the command, or QEMU died: what the host's tools said last.
     Broken(String),
+}
+
+/// Is this a kernel with checkers that make it slow and large?
+pub fn is_checked(kernel: &Kernel) -> bool {
+    let config = read_lossy(&kernel.build.join(".config"));
+    config
+        .lines()
+        .any(|line| matches!(line, "CONFIG_KASAN=y" | "CONFIG_PROVE_LOCKING=y"))
+}
+
+/// The same guest with what it needs on a kernel with checkers.
+fn on_checked(guest: &Guest) -> Guest {
+    let mut guest = guest.clone();
+    guest.memory_mib += CHECKED_MEMORY_MIB;
+    guest.timeout *= CHECKED_SLOWER;
+    // A splat has hundreds of lines, and the scripts read the log back to the beginning of a case.
+    guest.append.push("log_buf_len=8M".to_owned());
+    guest.script = format!(
+        "(\nexport KLP_WAIT=\"${{KLP_WAIT:-{}}}\"\n{}\n)\nstatus=$?\n{LEAK_CHECK}\nexit $status",
+        60 * CHECKED_SLOWER,
+        guest.script
+    );
+    guest
 }
 
 /// What came back from a guest.
@@ -304,7 +350,12 @@ fn split_status(output: &str) -> (String, Option<i32>) {
 ///
 /// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
 pub fn run(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Outcome> {
-    run_with(kernel, guest, accel(kernel)?, each)
+    let accel = accel(kernel)?;
+    if is_checked(kernel) {
+        run_with(kernel, &on_checked(guest), accel, each)
+    } else {
+        run_with(kernel, guest, accel, each)
+    }
 }
 
 fn run_with(
@@ -578,6 +629,22 @@ mod tests {
         fs::write(&file, wrapped("printf partial; echo oops >&2; exit 9")).unwrap();
         let out = process::capture(Command::new("bash").arg(&file)).unwrap();
         assert_eq!(split_status(&out), ("partialoops\n".to_owned(), Some(9)));
+    }
+
+    #[test]
+    fn a_kernel_with_checkers_gets_more_of_everything() {
+        let guest = Guest::new("x", "exit 3");
+        let more = on_checked(&guest);
+        assert!(more.memory_mib > guest.memory_mib && more.timeout > guest.timeout);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s.sh");
+        // No kmemleak on this machine, or none that a test may write to: the status is the script's all the same.
+        let script = more
+            .script
+            .replace("/sys/kernel/debug/kmemleak", "/nonexistent/kmemleak");
+        fs::write(&file, wrapped(&script)).unwrap();
+        let out = process::capture(Command::new("bash").arg(&file)).unwrap();
+        assert_eq!(split_status(&out).1, Some(3));
     }
 
     #[test]
