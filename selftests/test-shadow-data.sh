@@ -4,15 +4,18 @@
 # samples/shadow-data: /proc/net/raw names the process that opened each raw socket, by a
 # field that struct sock lacks: attached to the sockets that are there and to those that
 # come, freed with them.
+#
+# xtask: modules=shadow-data,naive-shadow-data
 
 . "$(dirname "$0")/functions.sh"
 
 LP=shadow_data
+NAIVE=naive_shadow_data
 
 require_command ip python3 awk
 require_file /proc/net/raw
-require_ko "$LP"
-ktap_plan 6
+require_ko "$LP" "$NAIVE"
+ktap_plan 7
 
 # hold NAME PROTOCOL [COUNT]: a process of that name holds raw sockets until it is killed
 hold()
@@ -184,10 +187,33 @@ while True:
 	let_go "$churner"
 }
 
+# a_socket PROTOCOL NAME: what is said of a socket of that process; of a wrong one, if there is one
+a_socket()
+{
+	openers "$1" | sed -E "s/.*: (.*)\[.*/a socket of $2, opened by \1/" | sort -u | head -1
+}
+
+# The naive version does not free the field with the socket: whoever gets the address next
+# inherits it. How many of the 200 do is chance, that one of them does is not.
+naive()
+{
+	load_lp "$NAIVE"
+	hold first 206 200
+	show a_socket 206 first
+	let_go "$HOLDER"
+	wait_for has_sockets 206 0
+	hold second 207 200
+	show a_socket 207 second
+	disable_lp "$NAIVE"
+	unload_mod "$NAIVE"
+	check_transcript naive-shadow-data "$NAIVE"
+}
+
 ktap_case "before, during and after, as in the transcript" main_case
 ktap_case "who opened: before the patch, under it, under the next" who
 ktap_case "nothing else of /proc/net/raw changes" same_lines
 ktap_case "a field dies with its socket" reuse
 ktap_case "sockets of another namespace" namespaces
 ktap_case "enabled and disabled while sockets come and go" churn
+ktap_case "naive: a socket inherits the opener of another" naive
 ktap_finish
