@@ -3,18 +3,21 @@
 #
 # samples/state-handover: version 1 raises net.core.rmem_max, version 2 replaces it, takes
 # over what it knew, and raises net.core.wmem_max too.
+#
+# xtask: modules=state-handover,naive-state-handover
 
 . "$(dirname "$0")/functions.sh"
 
 V1=state_handover_v1
 V2=state_handover
+NAIVE=naive_state_handover
 OLD=212992
 NEW=4194304
 
 require_command sysctl python3
 require_file /proc/sys/net/core/rmem_max /proc/sys/net/core/wmem_max
-require_ko "$V1" "$V2"
-ktap_plan 8
+require_ko "$V1" "$V2" "$NAIVE"
+ktap_plan 9
 save_sysctl net.core.rmem_max net.core.wmem_max
 
 set_limits()
@@ -192,6 +195,19 @@ many_times()
 	done
 }
 
+# The naive version 2 saves what it finds, which is the change of version 1.
+naive()
+{
+	set_limits "$OLD" "$OLD"
+	load_lp "$V1"
+	load_lp "$NAIVE"
+	expect_limits "$NEW" "$NEW"
+	unload_mod "$V1"
+	unload "$NAIVE"
+	expect_limits "$NEW" "$OLD"
+	check_transcript naive-state-handover "$V1" "$NAIVE"
+}
+
 ktap_case "upgrade, refused downgrade, way back, as in the transcript" main_case
 ktap_case "version 2 without a predecessor" alone
 ktap_case "version 1 is removed last" order_of_removal
@@ -200,4 +216,5 @@ ktap_case "R10: a reversed upgrade leaves version 1 in force" reversed
 ktap_case "values that somebody else has set are left alone" administrator
 ktap_case "sockets get the buffers" sockets
 ktap_case "upgraded and removed many times" many_times
+ktap_case "naive: the limit stays raised after the last patch has gone" naive
 ktap_finish

@@ -14,6 +14,7 @@ use kernel::sync::atomic::{
 
 use crate::bindings;
 
+// ANCHOR: agreed
 /// The id of the system state "socket buffer limits" in every version: "sock".
 pub(crate) const STATE: usize = 0x736f_636b;
 
@@ -26,9 +27,11 @@ pub(crate) struct V2 {
     pub(crate) rmem_max: Original,
     pub(crate) wmem_max: Original,
 }
+// ANCHOR_END: agreed
 
 const FIXED: u32 = 4 << 20;
 
+// ANCHOR: limit
 /// The value that a limit had before a patch raised it; 0 while it is not raised.
 ///
 /// It passes from one module to another, so it holds no pointer into either.
@@ -66,6 +69,7 @@ impl Original {
         self.0.store(value, Relaxed);
     }
 }
+// ANCHOR_END: limit
 
 /// `net.core.rmem_max`: the most that `SO_RCVBUF` gives.
 pub(crate) fn rmem_max() -> &'static Atomic<u32> {
