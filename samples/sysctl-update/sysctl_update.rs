@@ -72,11 +72,13 @@ klp::param! {
 const VULNERABLE: i32 = 100;
 const FIXED: i32 = 1000;
 
+// ANCHOR: candidate
 /// A namespace that was at the vulnerable default, named by its cookie because it may die at any time.
 struct Candidate {
     cookie: u64,
     raised: Atomic<bool>,
 }
+// ANCHOR_END: candidate
 
 struct ChallengeAckLimit;
 

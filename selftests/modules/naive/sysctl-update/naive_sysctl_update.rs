@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How it does not work: the value of one namespace is changed, whatever it was, and a constant is given back.
-//!
-//! The safe version is `samples/sysctl-update`; `test-sysctl-update.sh` shows what goes wrong here.
+//! The patch of samples/sysctl-update as it is written first. **It is wrong**: it knows one namespace, overwrites
+//! whatever is there, and gives back a constant.
 
 use kernel::{
     prelude::*,
@@ -18,7 +17,7 @@ klp::livepatch! {
     type: NaiveLimit,
     name: "naive_sysctl_update",
     authors: ["The livepatch cookbook"],
-    description: "Livepatch test: raise one tcp_challenge_ack_limit of several",
+    description: "Raise tcp_challenge_ack_limit (wrong)",
     license: "GPL",
     objects: [
         vmlinux { callbacks: NaiveLimit, },
