@@ -166,6 +166,7 @@ impl StatefulCallbacks for Target {
     }
 }
 
+// ANCHOR: state-each-time
 /// Answers `BA`, where B is the state's answer before the sleep and A the one after it; 9 stands for no state.
 unsafe extern "C" fn enter(wait: unsafe extern "C" fn() -> c_int) -> c_int {
     let answer = || Target::state().map_or(9, |state| state.answer);
@@ -176,6 +177,7 @@ unsafe extern "C" fn enter(wait: unsafe extern "C" fn() -> c_int) -> c_int {
         error => error,
     }
 }
+// ANCHOR_END: state-each-time
 
 struct Other;
 

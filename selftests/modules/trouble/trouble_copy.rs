@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Replaces the copy that the compiler made, under the name and with the parameters that it gave it.
+
+use kernel::{
+    bindings::seq_file,
+    ffi::c_int,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print, //
+};
+
+klp::livepatch! {
+    type: Copied,
+    name: "trouble_copy",
+    authors: ["The livepatch cookbook"],
+    description: "Livepatch test: the copy that was called instead",
+    license: "GPL",
+    // ANCHOR: objects
+    objects: [
+        "trouble_target" {
+            functions: [
+                // SAFETY: Disassembled, the copy takes the file alone; the replacement writes a line, as it does.
+                unsafe fn "trouble_sum.specialized.1"(*mut seq_file) -> c_int = sum,
+            ],
+        },
+    ],
+    // ANCHOR_END: objects
+}
+
+struct Copied;
+
+impl klp::Livepatch for Copied {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+unsafe extern "C" fn sum(m: *mut seq_file) -> c_int {
+    // SAFETY: The callers of the old function pass a file that they own for the duration of the call.
+    let m = unsafe { SeqFile::from_raw(m) };
+    seq_print!(m, "sum 42\n");
+    0
+}

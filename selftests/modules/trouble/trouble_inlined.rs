@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Replaces a function that nobody calls, because the compiler copied it into its callers.
+
+use kernel::{
+    ffi::c_int,
+    prelude::*, //
+};
+
+klp::livepatch! {
+    type: Inlined,
+    name: "trouble_inlined",
+    authors: ["The livepatch cookbook"],
+    description: "Livepatch test: a function that was inlined",
+    license: "GPL",
+    // ANCHOR: objects
+    objects: [
+        "trouble_target" {
+            functions: [
+                // SAFETY: The declaration is that of trouble_functions.c; any number is as good as another to its caller.
+                unsafe fn trouble_quota() -> c_int = answer,
+            ],
+        },
+    ],
+    // ANCHOR_END: objects
+}
+
+struct Inlined;
+
+impl klp::Livepatch for Inlined {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+unsafe extern "C" fn answer() -> c_int {
+    42
+}
