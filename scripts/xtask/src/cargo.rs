@@ -53,8 +53,8 @@ pub fn clippy(args: &KernelArgs) -> Result<()> {
     side.run(&mut command)
 }
 
-/// `cargo xtask doc`.
-pub fn doc(args: &KernelArgs) -> Result<()> {
+/// `cargo xtask doc`: the folder of the pages.
+pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
     let side = KernelSide::prepare(args)?;
     let rustdoc = side
         .kernel
@@ -76,12 +76,10 @@ pub fn doc(args: &KernelArgs) -> Result<()> {
         .env("RUSTDOC", rustdoc)
         .env("CARGO_ENCODED_RUSTDOCFLAGS", encoded(&flags));
     side.run(&mut command)?;
-    let index = side
+    Ok(side
         .target_dir()
         .join(target_name(&side.target))
-        .join("doc/klp/index.html");
-    println!("documentation: {}", index.display());
-    Ok(())
+        .join("doc"))
 }
 
 /// `cargo xtask rust-analyzer`.

@@ -3,6 +3,7 @@
 //! The host tool of the livepatch cookbook; `cargo xtask --help` lists what it does.
 
 mod bench;
+mod book;
 mod cargo;
 mod catalog;
 mod clean;
@@ -16,6 +17,7 @@ mod ktap;
 mod lock;
 mod oops;
 mod paths;
+mod picture;
 mod process;
 mod progress;
 mod report;
@@ -23,6 +25,7 @@ mod results;
 mod rules;
 mod run;
 mod shell;
+mod tables;
 mod test;
 mod tidy;
 mod timeline;
@@ -57,7 +60,11 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Build { names } => kbuild::run(kernel, names),
         Command::Check => cargo::check(kernel),
         Command::Clippy => cargo::clippy(kernel),
-        Command::Doc => cargo::doc(kernel),
+        Command::Doc => {
+            let folder = cargo::doc(kernel)?;
+            println!("documentation: {}", folder.join("klp/index.html").display());
+            Ok(())
+        }
         Command::RustAnalyzer => cargo::rust_analyzer(kernel),
         Command::Run { name, params } => run::run(kernel, name, params),
         Command::Demo => run::demo(kernel),
@@ -91,6 +98,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
                 lines: *lines,
             },
         ),
+        Command::Book { serve } => book::run(kernel, *serve),
         Command::Rules => rules::run(),
         Command::Tidy => tidy::run(),
         Command::Shell {

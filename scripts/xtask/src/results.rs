@@ -125,7 +125,7 @@ pub struct Record {
     pub suites: Vec<SuiteRecord>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct SuiteRecord {
     pub name: String,
     /// `kernel` for what ran in a guest, else `host`.
@@ -137,7 +137,7 @@ pub struct SuiteRecord {
     pub cases: Vec<CaseRecord>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct CaseRecord {
     pub name: String,
     /// `passed`, `failed` or `skipped`.

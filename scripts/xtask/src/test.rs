@@ -2,7 +2,7 @@
 
 //! `cargo xtask test`: everything that can be checked, and one verdict.
 //!
-//! Two kinds of suites. The host's (`cargo-test`, `fmt`, `shellcheck`, `tidy`, `clippy`, `doc`) need no
+//! Two kinds of suites. The host's (`fmt`, `tidy`, `shellcheck`, `cargo-test`, `clippy`, `doc`, `book`) need no
 //! guest. Each `selftests/test-<stem>.sh` runs in a guest of its own, on a kernel that nobody else
 //! has touched. A pattern chooses among the names of both; what is not chosen costs nothing.
 //!
@@ -26,6 +26,7 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::book;
 use crate::cargo;
 use crate::catalog;
 use crate::cli::KernelArgs;
@@ -50,10 +51,21 @@ use crate::vm::End;
 use crate::vm::Guest;
 
 /// The host's suites, cheapest first.
-const HOST: [&str; 6] = ["fmt", "tidy", "shellcheck", "cargo-test", "clippy", "doc"];
+const HOST: [&str; 7] = [
+    "fmt",
+    "tidy",
+    "shellcheck",
+    "cargo-test",
+    "clippy",
+    "doc",
+    "book",
+];
 
 /// The case that each guest adds to those of its script.
 const LOG_CASE: &str = "the kernel does not complain";
+
+/// The same of a script that says `panic=`.
+const DEATH_CASE: &str = "the kernel dies as expected";
 
 /// The kernel's own scripts, on our modules.
 const UPSTREAM: &str = "upstream";
@@ -105,6 +117,8 @@ struct Script {
     debug_only: bool,
     /// Words for the kernel's command line.
     append: Vec<String>,
+    /// The guest must die with a complaint that contains this.
+    panic: Option<String>,
 }
 
 /// Which suites of the debug kernel a run can choose from.
@@ -339,7 +353,8 @@ fn host_suite(args: &KernelArgs, name: &str) -> Result<Suite> {
             )?,
             function_case("kernel crates", cargo::clippy(args))?,
         ],
-        _ => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
+        "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
+        _ => the_book(args, &log)?,
     };
     Ok(Suite::new(name, start.elapsed(), cases, log))
 }
@@ -373,6 +388,28 @@ fn command_case(name: &str, command: &mut Command, log: &Path) -> Result<Case> {
     } else {
         Case::failed(name, lines.into())
     })
+}
+
+/// The book is built, and then read by a browser.
+fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
+    let mut cases = vec![function_case(
+        "the book builds, and each of its links leads somewhere",
+        book::check(args),
+    )?];
+    if cases.iter().any(|case| case.verdict == Verdict::Fail) {
+        return Ok(cases);
+    }
+    let mut lines = Vec::new();
+    let mut command = Command::new("cargo");
+    command
+        .args(["run", "--quiet", "--package", "book-test", "--"])
+        .arg(book::pages())
+        .arg(log_folder()?.join("book"))
+        .current_dir(paths::root());
+    let status = process::logged(&mut command, log, None, |line| lines.push(line.to_owned()))?;
+    let end = End::Exited(status.code().unwrap_or(1));
+    cases.extend(kernel_cases(&lines.join("\n"), &end));
+    Ok(cases)
 }
 
 /// The workspace's own unit tests, one case each.
@@ -496,6 +533,7 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
             timeout: needs.timeout,
             debug_only: needs.debug_only,
             append: needs.append,
+            panic: needs.panic,
         });
     }
     found.sort_by(|a, b| a.stem.cmp(&b.stem));
@@ -511,6 +549,9 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
 /// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that
 /// does not say gets its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of
 /// `selftests/settings`; `kernel=debug` keeps the script to the debug kernel.
+///
+/// `panic=Oops:` is for a script that must end with the death of its kernel, and fails when the kernel lives; its log is
+/// compared with `expected/<stem>.log`, by [`fatal_cases`]. Such a script must skip itself where `KLP_GUEST` is not set.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needs {
     modules: Option<Vec<String>>,
@@ -520,6 +561,7 @@ struct Needs {
     timeout: Option<Duration>,
     debug_only: bool,
     append: Vec<String>,
+    panic: Option<String>,
 }
 
 impl Needs {
@@ -547,6 +589,7 @@ impl Needs {
                 }
                 Some(("kernel", which)) => needs.debug_only = which == "debug",
                 Some(("append", text)) => needs.append.push(text.to_owned()),
+                Some(("panic", text)) => needs.panic = Some(text.to_owned()),
                 _ => {}
             }
         }
@@ -643,6 +686,8 @@ impl Guests<'_> {
             quote(&modules.to_string_lossy())
         )];
         let mut guest = Guest::new(&format!("test-{}", name.replace(' ', "-")), "");
+        // A script may kill the kernel that it runs on, if that is nobody's.
+        lines.push("export KLP_GUEST=1".to_owned());
         if self.bless {
             lines.push("export KLP_UPDATE_EXPECTED=1".to_owned());
             guest.writable.push(expected);
@@ -674,24 +719,41 @@ impl Guests<'_> {
             }
         })?;
         let log = outcome.console_text();
-        let mut cases = kernel_cases(&outcome.output, &outcome.end);
         let complaints = oops::complaints(&log);
-        cases.push(if complaints.is_empty() && outcome.end != End::Panicked {
-            Case::new(LOG_CASE, Verdict::Pass)
-        } else {
-            Case::failed(
-                LOG_CASE,
-                complaints.iter().map(|c| c.title.clone()).collect(),
-            )
+        let mut cases;
+        let mut trouble = String::new();
+        let dead = outcome.end == End::Panicked;
+        let as_expected = dead && script.panic.as_ref().is_some_and(|panic| {
+            let mut lines = complaints.iter().flat_map(|complaint| &complaint.lines);
+            lines.any(|line| line.contains(panic))
         });
-        let mut trouble = report::guest_trouble(kernel, modules, &outcome);
+        if as_expected {
+            cases = fatal_cases(&outcome.output);
+            // The debug kernel dies in words of its own.
+            if self.prefix.is_empty() {
+                let file = expected.join(format!("{}.log", script.stem));
+                cases.push(last_words_case(&file, &log, self.bless)?);
+            }
+        } else {
+            cases = kernel_cases(&outcome.output, &outcome.end);
+            let skipped = cases
+                .iter()
+                .all(|case| matches!(case.verdict, Verdict::Skip(_)));
+            let titles = complaints.iter().map(|c| c.title.clone()).collect();
+            cases.push(match &script.panic {
+                Some(_) if !skipped => Case::failed(DEATH_CASE, titles),
+                _ if complaints.is_empty() && !dead => Case::new(LOG_CASE, Verdict::Pass),
+                _ => Case::failed(LOG_CASE, titles),
+            });
+            trouble = report::guest_trouble(kernel, modules, &outcome);
+        }
         let failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
         if failed && matches!(outcome.end, End::Exited(_)) {
             trouble.push_str(&report::log_tail(&outcome));
         }
         let mut suite = Suite::new(&name, outcome.elapsed, cases, outcome.console.clone());
         suite.kernel = true;
-        suite.failure = outcome.failure();
+        suite.failure = outcome.failure().filter(|_| !as_expected);
         Ok((suite, trouble))
     }
 }
@@ -700,7 +762,7 @@ impl Guests<'_> {
 fn is_for_scripts(variable: &str) -> bool {
     variable == FULL
         || (variable.starts_with("KLP_")
-            && !["KLP_MODULES_DIR", "KLP_UPDATE_EXPECTED"].contains(&variable))
+            && !["KLP_MODULES_DIR", "KLP_UPDATE_EXPECTED", "KLP_GUEST"].contains(&variable))
 }
 
 /// `timeout=` of kselftest's settings file, else our own.
@@ -773,6 +835,40 @@ fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
     cases
 }
 
+/// The cases of a script whose kernel died as it was meant to: those that it reported before, and that one.
+fn fatal_cases(output: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = ktap::parse(output)
+        .cases
+        .into_iter()
+        .map(|case| Case {
+            name: case.name,
+            verdict: case.verdict,
+            said: case.said,
+        })
+        .collect();
+    cases.push(Case::new(DEATH_CASE, Verdict::Pass));
+    cases
+}
+
+/// Compares the story of a guest that died with its transcript, as `check_transcript` does for one that lives.
+fn last_words_case(file: &Path, log: &str, bless: bool) -> Result<Case> {
+    const NAME: &str = "it dies as in the transcript";
+    let seen = oops::last_words(log);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if bless {
+        fs::write(file, seen).with_context(|| format!("writing {}", file.display()))?;
+        let why = format!("{name} written, not compared");
+        return Ok(Case::new(NAME, Verdict::Skip(why)));
+    }
+    let expected = vm::read_lossy(file);
+    if seen == expected {
+        return Ok(Case::new(NAME, Verdict::Pass));
+    }
+    let diff = similar::TextDiff::from_lines(&expected, &seen);
+    let diff = diff.unified_diff().header(&name, "seen").to_string();
+    Ok(Case::failed(NAME, diff.lines().map(str::to_owned).collect()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -812,6 +908,7 @@ mod tests {
             timeout: None,
             debug_only,
             append: Vec::new(),
+            panic: None,
         }
     }
 
@@ -873,6 +970,10 @@ mod tests {
         assert!(needs.debug_only);
         assert_eq!(needs.timeout, Some(Duration::from_secs(90)));
         assert_eq!(Needs::read("# xtask: modules=none\n").modules, Some(vec![]));
+        assert_eq!(
+            Needs::read("# xtask: panic=Oops:\n").panic.as_deref(),
+            Some("Oops:")
+        );
         assert_eq!(Needs::read("# xtask: nics=1\n").modules, None);
     }
 
@@ -919,6 +1020,25 @@ mod tests {
         assert_eq!(verdicts(bad, End::Exited(1)).len(), 1);
         assert_eq!(verdicts(bad, End::Exited(0)).len(), 2);
         assert_eq!(verdicts("", End::Exited(0))[0].1, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_death_that_is_meant_is_no_failure_but_what_failed_before_is() {
+        let cases = fatal_cases("KTAP version 1\n1..3\nok 1 a\nnot ok 2 b\n");
+        let verdicts: Vec<_> = cases.iter().map(|case| &case.verdict).collect();
+        assert_eq!(verdicts, [&Verdict::Pass, &Verdict::Fail, &Verdict::Pass]);
+        assert_eq!(cases[2].name, DEATH_CASE);
+    }
+
+    #[test]
+    fn last_words_are_compared_and_blessed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.log");
+        let log = "[    1.0] % insmod x.ko\n[    1.1] Oops: int3: 0000 [#1] SMP\n";
+        let verdict = |bless| last_words_case(&file, log, bless).unwrap().verdict;
+        assert_eq!(verdict(false), Verdict::Fail);
+        assert!(matches!(verdict(true), Verdict::Skip(_)));
+        assert_eq!(verdict(false), Verdict::Pass);
     }
 
     #[test]

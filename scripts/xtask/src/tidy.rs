@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,6 +26,15 @@ use crate::vm::read_lossy;
 
 /// The line that names a file's licence must be among the first few.
 const SPDX_LINES: usize = 6;
+
+/// The checks without which the book would not tell the truth.
+pub const BOOK: [&str; 3] = [PARTS, CHAPTERS, ANCHORS];
+const PARTS: &str = "each sample has all of its parts";
+const CHAPTERS: &str = "each chapter is listed";
+const ANCHORS: &str = "each included anchor exists";
+
+/// Below it is what the book's build writes; see `book.rs`.
+const GENERATED: &str = "book/src/generated";
 
 /// One check and what it found.
 pub struct Check {
@@ -55,15 +65,19 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
     let samples = catalog::samples()?;
     Ok(vec![
         Check {
-            name: "each sample has all of its parts",
+            name: PARTS,
             complaints: parts(root, &samples),
+        },
+        Check {
+            name: CHAPTERS,
+            complaints: chapters(root, &files),
         },
         Check {
             name: "each transcript is compared by a test",
             complaints: transcripts(root, &files),
         },
         Check {
-            name: "each included anchor exists",
+            name: ANCHORS,
             complaints: anchors(root, &files)?,
         },
         Check {
@@ -137,7 +151,6 @@ fn first_line(file: &Path) -> String {
 /// One stem everywhere.
 fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
     let with_book = root.join("book/book.toml").is_file();
-    let summary = read_lossy(&root.join("book/src/SUMMARY.md"));
     let mut complaints = Vec::new();
     for sample in samples {
         let stem = &sample.stem;
@@ -151,11 +164,6 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
         ];
         if with_book {
             wanted.push(format!("book/src/samples/{stem}.md"));
-            if !summary.contains(&format!("samples/{stem}.md")) {
-                complaints.push(format!(
-                    "book/src/SUMMARY.md does not list samples/{stem}.md"
-                ));
-            }
         }
         for file in wanted {
             if !root.join(&file).is_file() {
@@ -183,6 +191,19 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// mdBook passes over a page that its table of contents does not name.
+fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let summary = read_lossy(&root.join("book/src/SUMMARY.md"));
+    files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "md"))
+        .filter_map(|file| file.strip_prefix("book/src").ok())
+        .filter(|page| !page.ends_with("SUMMARY.md") && !page.ends_with("clocks-table.md"))
+        .filter(|page| !summary.contains(&format!("({})", page.display())))
+        .map(|page| format!("book/src/SUMMARY.md does not list {}", page.display()))
+        .collect()
 }
 
 /// A transcript that no test compares may say anything.
@@ -242,7 +263,14 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
     let (path, anchor) = what
         .split_once(':')
         .map_or((what, None), |(path, anchor)| (path, Some(anchor)));
-    let file = root.join(here).join(path);
+    let file = clean(&root.join(here).join(path));
+    if let Ok(generated) = file.strip_prefix(root.join(GENERATED)) {
+        // A picture needs its transcript.
+        let of = generated.with_extension("log");
+        let known = generated == Path::new("samples.md")
+            || root.join("selftests/expected").join(&of).is_file();
+        return (!known).then(|| format!("selftests/expected/{} does not exist", of.display()));
+    }
     if !file.is_file() {
         return Some(format!("{path} does not exist"));
     }
@@ -263,6 +291,19 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// `a/../b` as `b`, whether it exists or not.
+fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            out.pop();
+        } else {
+            out.push(part);
+        }
+    }
+    out
 }
 
 /// What can carry a licence line and must.
@@ -389,7 +430,7 @@ mod tests {
             ["sample fix-it: selftests/expected/fix-it.log is missing"]
         );
         write(root, "book/book.toml", "");
-        assert_eq!(parts(root, &[sample()]).len(), 3);
+        assert_eq!(parts(root, &[sample()]).len(), 2);
         write(root, "samples/other/Kbuild", "");
         assert!(parts(root, &[]).iter().any(|c| c.contains("samples/other")));
     }
@@ -431,6 +472,35 @@ mod tests {
                 "book/p.md:4: ../s/none.rs does not exist",
                 "book/p.md:5: ../s/x.rs:3:4: include by a named anchor, not by line numbers",
             ]
+        );
+    }
+
+    #[test]
+    fn a_picture_wants_its_transcript() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        write(root, "selftests/expected/a.log", "");
+        let page = "{{#include ../generated/a.svg}}\n{{#include ../generated/samples.md}}\n\
+                    {{#include ../generated/b.svg}}\n";
+        let files = [write(root, "book/src/m/p.md", page)];
+        assert_eq!(
+            anchors(root, &files).unwrap(),
+            ["book/src/m/p.md:3: selftests/expected/b.log does not exist"]
+        );
+    }
+
+    #[test]
+    fn a_page_that_nobody_finds_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let files = [
+            write(root, "book/src/SUMMARY.md", "- [A](m/a.md)\n"),
+            write(root, "book/src/m/a.md", ""),
+            write(root, "book/src/a.md", ""),
+        ];
+        assert_eq!(
+            chapters(root, &files),
+            ["book/src/SUMMARY.md does not list a.md"]
         );
     }
 

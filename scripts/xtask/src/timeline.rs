@@ -125,6 +125,16 @@ pub fn parse(log: &str, modules: &[&str]) -> Story {
     story
 }
 
+/// The same for a transcript, which has no times, so that it is the same on every machine.
+pub fn parse_transcript(transcript: &str, modules: &[&str]) -> Story {
+    let stamped: String = transcript
+        .lines()
+        .enumerate()
+        .map(|(nr, line)| format!("[{nr:5}.0] {line}\n"))
+        .collect();
+    parse(&stamped, modules)
+}
+
 fn stamp(line: &str) -> Option<f64> {
     STAMP
         .as_ref()?

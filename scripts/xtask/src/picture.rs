@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! A transcript as a picture for the book: what was typed, which callback ran for which object, and in which state
+//! the transition was, from the first line at the top to the last at the bottom.
+//!
+//! The picture is drawn from the file that a test compares with the kernel's log, and from nothing else. Its colours
+//! are those of the page's theme: it is inlined into the page and styled by classes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crate::timeline;
+use crate::timeline::Event;
+
+const WIDTH: usize = 400;
+const ROW: usize = 22;
+/// The middle of the band that shows the transition, and of the first object's lane.
+const BAND: usize = 12;
+const FIRST_LANE: usize = 34;
+const LANE: usize = 16;
+/// Characters of the small monospaced type that fit between the lanes and the right edge.
+const CHAR: f32 = 6.1;
+
+/// In which state the patch is between two lines of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Unpatched,
+    Patching,
+    Patched,
+    Unpatching,
+}
+
+impl Phase {
+    fn class(self) -> &'static str {
+        match self {
+            Phase::Unpatched => "unpatched",
+            Phase::Patching => "patching",
+            Phase::Patched => "patched",
+            Phase::Unpatching => "unpatching",
+        }
+    }
+
+    /// The state after the livepatch core said `text`.
+    fn after(self, text: &str) -> Phase {
+        let says = |what| text.contains(what);
+        if says("starting patching transition") || says("unpatching to patching") {
+            Phase::Patching
+        } else if says("starting unpatching transition") || says("patching to unpatching") {
+            Phase::Unpatching
+        } else if says("unpatching complete") || says("failed to enable") {
+            Phase::Unpatched
+        } else if says("patching complete") {
+            Phase::Patched
+        } else {
+            self
+        }
+    }
+}
+
+/// The modules that a transcript loads, in the order of their first load.
+fn modules(transcript: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for line in transcript.lines() {
+        let module = line
+            .strip_prefix("% insmod ")
+            .and_then(|rest| rest.split_once(".ko"))
+            .map(|(name, _)| name);
+        if let Some(name) = module.filter(|name| !names.contains(name)) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Draw `transcript`, whose picture is called `title`, as an SVG element.
+pub fn draw(title: &str, transcript: &str) -> String {
+    let story = timeline::parse_transcript(transcript, &modules(transcript));
+    let events: Vec<&Event> = story.entries.iter().map(|entry| &entry.event).collect();
+    let objects: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Callback { object, .. } => Some(object.as_str()),
+            _ => None,
+        })
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let text_x = FIRST_LANE + LANE * objects.len();
+    let head = ROW * (objects.len() + 1);
+
+    let mut rows = String::new();
+    let mut spoken = String::new();
+    let mut phase = Phase::Unpatched;
+    let mut y = head + ROW / 2;
+    for event in events {
+        let top = y - ROW / 2;
+        let before = phase;
+        if let Event::Core(text) = event {
+            phase = phase.after(text);
+        }
+        let drawn = row(event, phase != before, &objects, text_x, y);
+        let Some((shapes, words)) = drawn else {
+            continue;
+        };
+        let _ = write!(
+            rows,
+            r#"<rect class="band {}" x="{}" y="{top}" width="8" height="{ROW}"/>{shapes}"#,
+            phase.class(),
+            BAND - 4
+        );
+        spoken.push_str(&words);
+        spoken.push_str(". ");
+        y += ROW;
+    }
+    let height = y - ROW / 2 + 6;
+
+    let mut lanes = String::new();
+    for (nr, object) in objects.iter().enumerate() {
+        let (x, label) = (FIRST_LANE + LANE * nr, ROW * (nr + 1));
+        let _ = write!(
+            lanes,
+            r#"<path class="lane" d="M{x} {} V{height}"/><path class="lane" d="M{x} {} H{}"/>{}"#,
+            label - 4,
+            label - 4,
+            text_x - 4,
+            text("object", text_x, label, object, "object ")
+        );
+    }
+    format!(
+        r#"<svg class="klp-timeline" role="img" viewBox="0 0 {WIDTH} {height}" xmlns="http://www.w3.org/2000/svg"><title>{}</title><desc>{}</desc>{}{lanes}{rows}</svg>
+"#,
+        escape(title),
+        escape(spoken.trim_end()),
+        text("head", BAND - 4, 12, "transition", ""),
+    )
+}
+
+/// The shapes of one line of the story and the words that stand for them; nothing for a line that the band tells.
+fn row(
+    event: &Event,
+    changes_phase: bool,
+    objects: &[&str],
+    x: usize,
+    y: usize,
+) -> Option<(String, String)> {
+    let base = y + 4;
+    Some(match event {
+        Event::Command(command) => (
+            text("command", x, base, command, "$ "),
+            format!("Typed: {command}"),
+        ),
+        Event::Effect(_, effect) => (
+            text("effect", x, base, effect, ""),
+            format!("Seen: {effect}"),
+        ),
+        Event::Callback {
+            name,
+            object,
+            text: words,
+        } => {
+            let lane = objects.iter().position(|o| o == object).unwrap_or(0);
+            let cx = FIRST_LANE + LANE * lane;
+            let kind = if name.ends_with("unpatch") {
+                "unpatch"
+            } else {
+                "patch"
+            };
+            let shapes = format!(
+                r#"<circle class="callback {kind}" cx="{cx}" cy="{y}" r="5"/>{}"#,
+                text("callback", x, base, &format!("{name} {words}"), "")
+            );
+            (shapes, format!("{name} of {object} {words}"))
+        }
+        Event::Core(words) if changes_phase || words.contains("failed") => (
+            text("core", x, base, words, ""),
+            format!("Livepatch core: {words}"),
+        ),
+        Event::Core(_) => return None,
+        Event::Module(words) => (text("module", x, base, words, ""), words.clone()),
+        Event::Complaint(words) => (
+            text("complaint", x, base, words, ""),
+            format!("The kernel complains: {words}"),
+        ),
+    })
+}
+
+/// A line of text that is cut where the picture ends; the whole of it is in its tooltip.
+fn text(class: &str, x: usize, y: usize, words: &str, mark: &str) -> String {
+    let room = ((WIDTH - x) as f32 / CHAR) as usize;
+    let whole = format!("{mark}{}", words.trim_end());
+    let shown = if whole.chars().count() <= room {
+        whole.clone()
+    } else {
+        let cut: String = whole.chars().take(room.saturating_sub(1)).collect();
+        format!("{}…", cut.trim_end())
+    };
+    let tip = if shown == whole {
+        String::new()
+    } else {
+        format!("<title>{}</title>", escape(&whole))
+    };
+    format!(
+        r#"<text class="{class}" x="{x}" y="{y}">{tip}{}</text>"#,
+        escape(&shown)
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+% insmod target.ko
+% insmod fix.ko when=pre
+livepatch: enabling patch 'fix'
+fix: pre_patch: vmlinux: 2 < 3 & more
+fix: pre_patch: target
+livepatch: 'fix': starting patching transition
+livepatch: 'fix': completing patching transition
+fix: post_patch: vmlinux
+livepatch: 'fix': patching complete
+# limit = 1000
+livepatch: 'fix': starting unpatching transition
+fix: post_unpatch: vmlinux
+livepatch: 'fix': unpatching complete
+";
+
+    #[test]
+    fn all_that_happened_is_drawn_once() {
+        let svg = draw("a < title", LOG);
+        assert_eq!(svg.matches("<circle").count(), 4, "{svg}");
+        assert!(svg.contains("<title>a &lt; title</title>"), "{svg}");
+        assert!(svg.contains("2 &lt; 3 &amp; more"), "{svg}");
+        assert!(svg.contains(r#"class="band patching""#), "{svg}");
+        assert!(svg.contains(r#"class="band unpatched""#), "{svg}");
+        assert!(svg.contains("object vmlinux") && svg.contains("object target"));
+        // What the band tells stands in no line of its own.
+        assert!(!svg.contains("completing"), "{svg}");
+    }
+
+    #[test]
+    fn the_text_alternative_tells_it_all() {
+        let svg = draw("t", LOG);
+        let desc = svg
+            .split("<desc>")
+            .nth(1)
+            .and_then(|rest| rest.split("</desc>").next())
+            .unwrap();
+        let at = |what: &str| {
+            desc.find(what)
+                .unwrap_or_else(|| panic!("{what} in {desc}"))
+        };
+        assert!(at("Typed: insmod fix.ko") < at("post_patch of vmlinux"));
+        assert!(at("Seen: limit = 1000") < at("post_unpatch of vmlinux"));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_kept_in_its_tooltip() {
+        let long = "x".repeat(300);
+        let line = text("command", 50, 10, &long, "");
+        assert!(line.contains('…'));
+        assert!(line.contains(&format!("<title>{long}</title>")));
+    }
+
+    #[test]
+    fn a_reversed_transition_changes_the_band() {
+        assert_eq!(
+            Phase::Patching.after("reversing transition from patching to unpatching"),
+            Phase::Unpatching
+        );
+        assert_eq!(
+            Phase::Unpatching.after("reversing transition from unpatching to patching"),
+            Phase::Patching
+        );
+        assert_eq!(Phase::Patching.after("completing"), Phase::Patching);
+    }
+
+    #[test]
+    fn an_empty_transcript_is_an_empty_picture() {
+        assert!(draw("t", "").starts_with("<svg"));
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The book's reference of the samples, read from the built modules and from what the tests saw of them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+use anyhow::Result;
+use regex::Regex;
+
+use crate::catalog;
+use crate::catalog::Sample;
+use crate::kbuild;
+use crate::kernel::Kernel;
+use crate::paths;
+use crate::process;
+use crate::timeline;
+use crate::vm::read_lossy;
+
+/// A parameter of a module.
+#[derive(Debug, PartialEq, Eq)]
+struct Param {
+    name: String,
+    text: String,
+}
+
+/// Every sample with its modules, their parameters and the files that they have in sysfs.
+pub fn samples(kernel: &Kernel) -> Result<String> {
+    let mut page = String::new();
+    for sample in catalog::samples()? {
+        let _ = writeln!(
+            page,
+            "## {}\n\n{}. [The chapter](../samples/{}.md).\n",
+            sample.stem, sample.description, sample.stem
+        );
+        for module in livepatches(&kbuild::output_dir(kernel).join(&sample.stem))? {
+            page.push_str(&section(&sample, &module)?);
+        }
+    }
+    Ok(page)
+}
+
+/// The livepatch modules below `folder`, in the order of their names.
+fn livepatches(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry.context("reading the modules")?.path();
+        if path.extension().is_some_and(|end| end == "ko")
+            && modinfo(&path, "livepatch")?.trim() == "Y"
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn modinfo(module: &Path, field: &str) -> Result<String> {
+    process::capture(Command::new("modinfo").args(["-F", field]).arg(module))
+}
+
+fn section(sample: &Sample, file: &Path) -> Result<String> {
+    let module = file.file_stem().unwrap_or_default().to_string_lossy();
+    let source = read_lossy(&sample.dir.join(format!("{module}.rs")));
+    let transcript = paths::root().join(format!("selftests/expected/{}.log", sample.stem));
+    let objects = objects(&read_lossy(&transcript), &module);
+
+    let mut text = format!(
+        "`{module}.ko`: {}\n\n",
+        modinfo(file, "description")?.trim()
+    );
+    text.push_str("| file | holds |\n|---|---|\n");
+    for param in params(&modinfo(file, "parm")?) {
+        let _ = writeln!(
+            text,
+            "| `/sys/module/{module}/parameters/{}` | {}{} |",
+            param.name,
+            param.text,
+            declared(&source, &param.name).unwrap_or_default()
+        );
+    }
+    let _ = writeln!(
+        text,
+        "| `/sys/kernel/livepatch/{module}/` | `enabled`, `transition`, `force`, `replace`, `stack_order` |"
+    );
+    for object in objects {
+        let _ = writeln!(
+            text,
+            "| `/sys/kernel/livepatch/{module}/{object}/patched` | 1 while `{object}` is patched |"
+        );
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// `modinfo -F parm`: a line each, `name:text (type)`.
+fn params(text: &str) -> Vec<Param> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, rest)| Param {
+            name: name.to_owned(),
+            text: rest
+                .rsplit_once(" (")
+                .map_or(rest, |(text, _)| text)
+                .to_owned(),
+        })
+        .collect()
+}
+
+/// Default and permissions of a parameter, from its declaration: what `modinfo` does not tell.
+fn declared(source: &str, name: &str) -> Option<String> {
+    let pattern = format!(
+        r#"\("{}"\):(?s:(.*?)) = (?:\w+::)*([^,={{]+),\s*0o(\d+),"#,
+        regex::escape(name)
+    );
+    let found = Regex::new(&pattern).ok()?.captures(source)?;
+    let (kind, default, mode) = (found.get(1)?, found.get(2)?.as_str(), found.get(3)?);
+    // A word of an `enum` is declared beside it; another constant's name tells a user nothing.
+    let word = kind
+        .as_str()
+        .split_once(&format!("{default} = \""))
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map(|(word, _)| word);
+    let shown = word.or_else(|| default.parse::<i64>().is_ok().then_some(default));
+    let default = shown.map_or(String::new(), |shown| format!("; default `{shown}`"));
+    Some(format!("{default}; mode {}", mode.as_str()))
+}
+
+/// The objects whose callbacks the transcript shows.
+fn objects(transcript: &str, module: &str) -> BTreeSet<String> {
+    timeline::parse_transcript(transcript, &[module])
+        .entries
+        .into_iter()
+        .filter_map(|entry| match entry.event {
+            timeline::Event::Callback { object, .. } => Some(object),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_come_without_their_c_type() {
+        let found = params("when:first (pre) or last (post) (charp)\nn:how: many (uint)\n");
+        assert_eq!(found[0].name, "when");
+        assert_eq!(found[0].text, "first (pre) or last (post)");
+        assert_eq!(found[1].text, "how: many");
+    }
+
+    #[test]
+    fn a_declaration_tells_default_and_mode() {
+        let source = r#"klp::param! {
+            static W("when"): enum When { Pre = "pre", Post = "post" } = When::Post, 0o644,
+            "x"
+        }
+        klp::param! { static N("n"): u32 in 0..=9 = 0, 0o444, "y" }
+        klp::param! { static F("f"): Feature = Feature::GRO, 0o444, "z" }"#;
+        assert_eq!(
+            declared(source, "when").unwrap(),
+            "; default `post`; mode 644"
+        );
+        assert_eq!(declared(source, "n").unwrap(), "; default `0`; mode 444");
+        assert_eq!(declared(source, "f").unwrap(), "; mode 444");
+        assert_eq!(declared(source, "none"), None);
+    }
+
+    #[test]
+    fn objects_are_those_with_callbacks() {
+        let log =
+            "% insmod m.ko\nm: pre_patch: vmlinux\nm: post_patch: veth: x\nother: pre_patch: no\n";
+        let found: Vec<_> = objects(log, "m").into_iter().collect();
+        assert_eq!(found, ["veth", "vmlinux"]);
+    }
+}
