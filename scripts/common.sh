@@ -3,7 +3,8 @@
 #
 # What setup, demo and test share. Sourced; the caller has set `root` to the checkout.
 
-min_rust=1.85
+# For the host's tools; mdbook-linkcheck2 asks for the most.
+min_cargo=1.90
 
 # version_of COMMAND: the first thing in `COMMAND --version` that looks like a version.
 version_of() {
@@ -19,7 +20,7 @@ at_least() {
 find_cargo() {
 	for cargo in "$(command -v cargo || true)" /usr/bin/cargo; do
 		# The proxies of rustup answer only when a toolchain is there.
-		if [ -n "$cargo" ] && at_least "$(version_of "$cargo")" "$min_rust"; then
+		if [ -n "$cargo" ] && at_least "$(version_of "$cargo")" "$min_cargo"; then
 			return 0
 		fi
 	done
@@ -30,7 +31,7 @@ find_cargo() {
 # Run the host tool.
 xtask() {
 	if ! find_cargo; then
-		echo "cargo >= $min_rust is missing: run scripts/setup" >&2
+		echo "cargo >= $min_cargo is missing: run scripts/setup" >&2
 		exit 3
 	fi
 	cd "${root:?}" || exit 3

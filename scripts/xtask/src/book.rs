@@ -196,7 +196,7 @@ fn tools() -> Result<PathBuf> {
         }
         eprintln!("install {package} {version}, once; this takes some minutes");
         let log = root.join(format!("{package}.log"));
-        let mut command = Command::new("cargo");
+        let mut command = cargo::command();
         command
             .args(["install", "--locked", "--version", version, package])
             .arg("--root")

@@ -53,6 +53,11 @@ pub fn clippy(args: &KernelArgs) -> Result<()> {
     side.run(&mut command)
 }
 
+/// The cargo that runs us: another on PATH may be too old.
+pub fn command() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// `cargo xtask doc`: the folder of the pages.
 pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
     let side = KernelSide::prepare(args)?;
@@ -164,9 +169,8 @@ impl KernelSide {
 
     /// `cargo <verb>` for all of them.
     fn cargo(&self, verb: &str, more_flags: &[&str]) -> Result<Command> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(&cargo);
-        if knows_target_spec_flag(Path::new(&cargo)) {
+        let mut command = command();
+        if knows_target_spec_flag(Path::new(command.get_program())) {
             command.arg("-Zjson-target-spec");
         }
         command

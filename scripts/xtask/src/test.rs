@@ -331,7 +331,7 @@ fn host_suite(args: &KernelArgs, name: &str) -> Result<Suite> {
         "cargo-test" => cargo_test(&log)?,
         "fmt" => vec![command_case(
             "rustfmt would change nothing",
-            Command::new("cargo").args(["fmt", "--all", "--check"]),
+            cargo::command().args(["fmt", "--all", "--check"]),
             &log,
         )?],
         "shellcheck" => shellcheck(&log)?,
@@ -342,13 +342,7 @@ fn host_suite(args: &KernelArgs, name: &str) -> Result<Suite> {
         "clippy" => vec![
             command_case(
                 "host tools",
-                Command::new("cargo").args([
-                    "clippy",
-                    "--quiet",
-                    "--all-targets",
-                    "--",
-                    "-Dwarnings",
-                ]),
+                cargo::command().args(["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"]),
                 &log,
             )?,
             function_case("kernel crates", cargo::clippy(args))?,
@@ -400,7 +394,7 @@ fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
         return Ok(cases);
     }
     let mut lines = Vec::new();
-    let mut command = Command::new("cargo");
+    let mut command = cargo::command();
     command
         .args(["run", "--quiet", "--package", "book-test", "--"])
         .arg(book::pages())
@@ -415,7 +409,7 @@ fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
 /// The workspace's own unit tests, one case each.
 fn cargo_test(log: &Path) -> Result<Vec<Case>> {
     let mut lines = Vec::new();
-    let mut command = Command::new("cargo");
+    let mut command = cargo::command();
     command
         .args(["test", "--no-fail-fast", "--color", "never"])
         .current_dir(paths::root());
@@ -690,7 +684,7 @@ impl Guests<'_> {
         lines.push("export KLP_GUEST=1".to_owned());
         if self.bless {
             lines.push("export KLP_UPDATE_EXPECTED=1".to_owned());
-            guest.writable.push(expected);
+            guest.writable.push(expected.clone());
         }
         // What selects cases for the script selects them in the guest as well.
         for (variable, value) in std::env::vars() {
@@ -723,10 +717,11 @@ impl Guests<'_> {
         let mut cases;
         let mut trouble = String::new();
         let dead = outcome.end == End::Panicked;
-        let as_expected = dead && script.panic.as_ref().is_some_and(|panic| {
-            let mut lines = complaints.iter().flat_map(|complaint| &complaint.lines);
-            lines.any(|line| line.contains(panic))
-        });
+        let as_expected = dead
+            && script.panic.as_ref().is_some_and(|panic| {
+                let mut lines = complaints.iter().flat_map(|complaint| &complaint.lines);
+                lines.any(|line| line.contains(panic))
+            });
         if as_expected {
             cases = fatal_cases(&outcome.output);
             // The debug kernel dies in words of its own.
@@ -866,7 +861,10 @@ fn last_words_case(file: &Path, log: &str, bless: bool) -> Result<Case> {
     }
     let diff = similar::TextDiff::from_lines(&expected, &seen);
     let diff = diff.unified_diff().header(&name, "seen").to_string();
-    Ok(Case::failed(NAME, diff.lines().map(str::to_owned).collect()))
+    Ok(Case::failed(
+        NAME,
+        diff.lines().map(str::to_owned).collect(),
+    ))
 }
 
 #[cfg(test)]
