@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 #
 # Sample failing-pre-patch: a livepatch, and a target, that are refused for a reason.
+#
+# xtask: modules=failing-pre-patch,naive-failing-pre-patch
 
 . "$(dirname "$0")/functions.sh"
 
 LP=failing_pre_patch
+NAIVE=naive_failing_pre_patch
 LIMIT=/proc/sys/net/core/max_skb_frags
 
-require_ko "$LP"
+require_ko "$LP" "$NAIVE"
 require_module veth dummy
 require_file $LIMIT
-ktap_plan 12
+ktap_plan 13
 
 # Each case starts from the limit that the kernel comes with.
 limit_17()
@@ -259,6 +262,28 @@ transcript()
 	check_transcript failing-pre-patch "$LP"
 }
 
+# ANCHOR: naive
+naive()
+{
+	local limit=net.core.max_skb_frags
+
+	limit_17
+	log_mark
+	run sysctl -q -w "$limit=4"
+	load_fails ERANGE "$NAIVE"
+	# The patch is refused, its change is not.
+	show sysctl "$limit"
+	expect_file "$LIMIT" 8
+	# So the second try finds nothing that is wrong.
+	load_lp "$NAIVE"
+	disable_lp "$NAIVE"
+	show sysctl "$limit"
+	expect_file "$LIMIT" 8
+	unload_mod "$NAIVE"
+	check_transcript naive-failing-pre-patch "$NAIVE"
+}
+# ANCHOR_END: naive
+
 ktap_case "the limit is lowered and given back" lowers_and_gives_back
 ktap_case "R7: a limit that is stricter than the fix refuses the livepatch with ERANGE" stricter_limit
 ktap_case "R7: insmod of the livepatch gives the errno that was asked for" forced_at_load
@@ -271,4 +296,5 @@ ktap_case "an errno out of range is refused at load" bad_at_load
 ktap_case "an errno out of range is refused by sysfs" bad_by_sysfs
 ktap_case "a limit that somebody else changed is left alone" not_ours
 ktap_case "the story that the book shows" transcript
+ktap_case "naive: a refused livepatch leaves its change behind" naive
 ktap_finish

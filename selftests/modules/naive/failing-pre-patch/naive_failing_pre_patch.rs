@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The patch of samples/failing-pre-patch as it is written first. **It is wrong**: it changes, then checks, and a refusal
+//! leaves the change behind.
+
+use kernel::prelude::*;
+
+#[path = "../../../../samples/failing-pre-patch/frags.rs"]
+mod frags;
+
+klp::bindings!();
+
+const SAFE: i32 = 8;
+
+klp::livepatch! {
+    type: NaiveLimit,
+    name: "naive_failing_pre_patch",
+    authors: ["The livepatch cookbook"],
+    description: "Lower max_skb_frags, or refuse to (wrong)",
+    license: "GPL",
+    objects: [
+        vmlinux { stateful: NaiveLimit, },
+    ],
+}
+
+struct NaiveLimit;
+
+impl klp::Livepatch for NaiveLimit {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+// ANCHOR: naive
+#[vtable]
+impl klp::StatefulCallbacks for NaiveLimit {
+    type State = i32;
+
+    fn pre_patch(obj: &klp::Object) -> impl PinInit<i32, Error> {
+        let old = frags::limit();
+        frags::change(old, SAFE);
+        pr_info!("pre_patch: {obj}: limit {old} -> {SAFE}\n");
+        if old < SAFE {
+            pr_info!("pre_patch: {obj}: refused, the limit was stricter\n");
+            return Err(ERANGE);
+        }
+        Ok(old)
+    }
+
+    fn post_unpatch(obj: &klp::Object, old: Pin<KBox<i32>>) {
+        pr_info!("post_unpatch: {obj}: limit {SAFE} -> {old}\n", old = *old);
+        frags::change(SAFE, *old);
+    }
+}
+// ANCHOR_END: naive
