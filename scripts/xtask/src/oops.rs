@@ -76,6 +76,16 @@ static IN_TRACE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// What a transcript has of livepatches and of the end; not the line `RIP:` of user space.
+static TOLD: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(livepatch: |\w+: (pre|post)_(un)?patch: |Oops: |BUG: |RIP: 0010:|Workqueue: |Kernel panic)",
+    )
+});
+
+/// An address.
+static ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(0x)?[0-9a-f]{12,16}\b"));
+
 /// A constant pattern; a mistake in one shows in the first unit test.
 fn pattern(text: &str) -> Regex {
     #[expect(
@@ -189,6 +199,25 @@ pub fn tail(log: &str, n: usize) -> Vec<&str> {
         .collect();
     lines.reverse();
     lines
+}
+
+/// The story of a guest that dies, as a transcript: from the first command on what a transcript of
+/// the selftests has, then what the kernel says of its end, without what differs from run to run.
+pub fn last_words(log: &str) -> String {
+    let mut text = String::new();
+    let lines = log.lines().map(message);
+    for line in lines.skip_while(|line| !is_ours(line)) {
+        // The kernel prints its registers again when it gives up.
+        let again = line.starts_with("RIP: ") && text.contains("\nRIP: ");
+        if is_ours(line) || (TOLD.is_match(line) && !again) {
+            text.push_str(ADDRESS.replace_all(line.trim_end(), "<address>").as_ref());
+            text.push('\n');
+        }
+        if line.starts_with("Kernel panic") {
+            break;
+        }
+    }
+    text
 }
 
 /// The same lines with source files and line numbers, as far as the kernel's own
@@ -313,6 +342,33 @@ mod tests {
         let kept = kernel_side(&lines);
         assert_eq!(kept.len(), 3, "{kept:?}");
         assert!(kept[1].ends_with("</TASK>"));
+    }
+
+    #[test]
+    fn last_words_are_a_transcript() {
+        let log = "\
+[    1.0] livepatch: of the boot
+[    1.9] # it is new
+[    2.0] % insmod bad.ko
+[    2.1] livepatch: enabling patch 'bad'
+[    2.2] bad: tainting kernel with TAINT_LIVEPATCH
+[    2.3] bad: pre_patch: vmlinux
+[    3.0] # it lives
+[    4.0] Oops: int3: 0000 [#1] SMP
+[    4.1] CPU: 0 UID: 0 PID: 17 Comm: kworker/0:1
+[    4.2] Workqueue: events 0xffffffffa00005f0 (x)
+[    4.3] RIP: 0010:0xffffffffa00005f1
+[    4.4] RIP: 0033:0x7f0000000000
+[    4.5] RIP: 0010:0xffffffffa00005f1
+[    4.6] Kernel panic - not syncing: Fatal exception
+[    4.7] RIP: 0010:0xffffffffa00005f1
+";
+        assert_eq!(
+            last_words(log),
+            "# it is new\n% insmod bad.ko\nlivepatch: enabling patch 'bad'\nbad: pre_patch: vmlinux\n# it lives\n\
+             Oops: int3: 0000 [#1] SMP\nWorkqueue: events <address> (x)\nRIP: 0010:<address>\n\
+             Kernel panic - not syncing: Fatal exception\n"
+        );
     }
 
     #[test]

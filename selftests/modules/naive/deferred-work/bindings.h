@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The same as the sample's. */
+
+#include "../../../../samples/deferred-work/bindings.h"
