@@ -83,6 +83,7 @@ impl_has_work! {
     impl HasWork<Self> for Sampler { self.work }
 }
 
+// ANCHOR: links
 impl HrTimerCallback for Sampler {
     type Pointer<'a> = Arc<Self>;
 
@@ -120,6 +121,9 @@ impl WorkItem for Sampler {
     }
 }
 
+// ANCHOR_END: links
+
+// ANCHOR: publish
 impl Sampler {
     /// Shows readers `snapshot`, a box or null, and frees the one before when the last of its readers has gone.
     fn publish(&self, snapshot: *mut Snapshot) {
@@ -141,6 +145,7 @@ unsafe extern "C" fn free(head: *mut bindings::callback_head) {
     // SAFETY: By the duty of this function; `rcu` is the first field of the C layout.
     drop(unsafe { KBox::from_raw(head.cast::<Snapshot>()) });
 }
+// ANCHOR_END: publish
 
 /// How often softirqs of `kind` ran since boot; wraps around.
 fn softirqs(kind: usize) -> u32 {
