@@ -49,6 +49,7 @@ klp::param! {
     static DUMMY_ERRNO("dummy_errno"): u32 in 0..=4095 = 0, 0o644, "refuse to patch dummy with this errno (0: do not)"
 }
 
+// ANCHOR: metadata
 klp::livepatch! {
     type: FailingPrePatch,
     name: "failing_pre_patch",
@@ -61,6 +62,7 @@ klp::livepatch! {
         "dummy" { callbacks: Driver, },
     ],
 }
+// ANCHOR_END: metadata
 
 struct FailingPrePatch;
 
@@ -70,6 +72,7 @@ impl klp::Livepatch for FailingPrePatch {
     }
 }
 
+// ANCHOR: forced
 /// The refusal that the user asks for. The parameters may be rewritten at any time, so each is read once.
 fn forced(obj: &Object) -> Result {
     let errno = match obj.name().to_bytes() {
@@ -85,7 +88,9 @@ fn forced(obj: &Object) -> Result {
         }
     }
 }
+// ANCHOR_END: forced
 
+// ANCHOR: limit
 /// Lowers the limit, and remembers what it was.
 struct Limit;
 
@@ -129,7 +134,9 @@ impl StatefulCallbacks for Limit {
         }
     }
 }
+// ANCHOR_END: limit
 
+// ANCHOR: driver
 /// Lets a driver in only while the limit is safe for it.
 struct Driver;
 
@@ -158,3 +165,4 @@ impl Callbacks for Driver {
         pr_info!("post_unpatch: {obj}\n");
     }
 }
+// ANCHOR_END: driver
