@@ -4,11 +4,12 @@
 # samples/asm-trampoline: code that ftrace cannot reach is redirected to replacements, and
 # klp::Redirect beneath it: what it refuses, and that nobody is lost when it comes and goes.
 #
-# xtask: modules=asm-trampoline,selftests
+# xtask: modules=asm-trampoline,naive-asm-trampoline,selftests
 
 . "$(dirname "$0")/functions.sh"
 
 LP=asm_trampoline
+NAIVE=naive_asm_trampoline
 TARGET=asm_target
 FILES=/sys/kernel/debug/$TARGET
 TEST=test_klp_redirect
@@ -18,9 +19,9 @@ PROBES=/sys/kernel/debug/kprobes
 
 require_command python3
 require_config CONFIG_KPROBES=y CONFIG_X86_MSR
-require_ko $LP asm_naive $TARGET $TEST $TEST_TARGET ${TEST}_cost
+require_ko $LP asm_naive $NAIVE $TARGET $TEST $TEST_TARGET ${TEST}_cost
 require_file $PROBES/list
-ktap_plan 15
+ktap_plan 16
 
 # expect_answers CHECKSUM PERCENT: what the target's files say, also as lines of the transcript
 expect_answers()
@@ -35,6 +36,7 @@ RIGHT=(0xb861 75)
 
 # ---- the sample ---------------------------------------------------------
 
+# ANCHOR: refused
 naive_is_refused()
 {
 	load_mod "$TARGET"
@@ -52,6 +54,7 @@ naive_is_refused()
 		livepatch: 'asm_naive': unpatching complete
 	EOF
 }
+# ANCHOR_END: refused
 
 naive_keeps_target_out()
 {
@@ -62,6 +65,26 @@ naive_keeps_target_out()
 	disable_lp asm_naive
 	unload_mod asm_naive
 }
+
+# ANCHOR: naive
+naive()
+{
+	load_mod "$TARGET"
+	load_lp "$NAIVE"
+	(cd "$FILES" && show grep -H . checksum)
+	expect_file "$FILES/checksum" "${RIGHT[0]}"
+	unload_mod "$TARGET"
+	load_mod "$TARGET"
+	(cd "$KLP_SYSFS/$NAIVE" && show grep -H . "$TARGET/patched")
+	# So the core says, and it is not true.
+	(cd "$FILES" && show grep -H . checksum)
+	expect_file "$FILES/checksum" "${WRONG[0]}"
+	disable_lp "$NAIVE"
+	unload_mod "$NAIVE"
+	unload_mod "$TARGET"
+	check_transcript naive-asm-trampoline "$NAIVE"
+}
+# ANCHOR_END: naive
 
 tells_its_story()
 {
@@ -352,6 +375,7 @@ costs()
 
 ktap_case "a klp_func on assembly is refused when the livepatch loads" naive_is_refused
 ktap_case "a klp_func on assembly keeps the target out when it loads" naive_keeps_target_out
+ktap_case "naive: a target that comes back is not redirected, and nobody hears of it" naive
 ktap_case "assembly and Rust of a loaded target are redirected and given back" tells_its_story
 ktap_case "a target that is loaded later is redirected" target_comes_later
 ktap_case "a target is unloaded and loaded again under the patch" target_comes_and_goes
