@@ -7,11 +7,12 @@
 # a new device a name of its own at a moment of its own, and the kernel's log has the name of that moment.
 # The traffic goes to QEMU's user-mode network, in which the host is 10.0.2.2 and answers ping.
 #
-# xtask: modules=netdev-features,selftests
+# xtask: modules=netdev-features,naive-netdev-features,selftests
 
 . "$(dirname "$0")/functions.sh"
 
 LP=netdev_features
+NAIVE=naive_netdev_features
 DRIVER=/sys/bus/virtio/drivers/virtio_net
 GATEWAY=${KLP_GATEWAY:-10.0.2.2}
 ADDRESS=${KLP_ADDRESS:-10.0.2.15/24}
@@ -95,7 +96,12 @@ fresh_cards()
 # ethtool -k calls rx-gro by an older name.
 gro()
 {
-	ethtool -k "$1" | sed -n 's/^generic-receive-offload: //p'
+	ethtool -k "$1" | gro_line
+}
+
+gro_line()
+{
+	sed -n 's/^generic-receive-offload: //p'
 }
 
 feature()
@@ -549,13 +555,18 @@ restless_devices()
 	expect_kept nic0 nic1
 }
 
-# With names that are the same everywhere.
-transcript()
+# Names that are the same everywhere, for a transcript.
+same_names()
 {
-	fresh_cards
 	udev_settle
 	ip link set "$(name_of "${CARDS[0]}")" name net0
 	ip link set "$(name_of "${CARDS[1]}")" name net1
+}
+
+transcript()
+{
+	fresh_cards
+	same_names
 	log_mark "transcript"
 	show_gro
 	load_lp "$LP"
@@ -574,10 +585,39 @@ show_gro()
 	show echo "net1: generic-receive-offload: $(gro net1)"
 }
 
+# ANCHOR: naive
+naive()
+{
+	fresh_cards
+	same_names
+	netns_add klp_a
+	log_mark
+	run ip link set net1 netns klp_a
+	load_lp "$NAIVE"
+	show echo "net0: generic-receive-offload: $(gro net0)"
+	show echo "net1: generic-receive-offload: $(in_ns klp_a ethtool -k net1 | gro_line)"
+	expect_eq "rx-gro of net0" "on [fixed]" "$(gro net0)"
+	# The devices of a driver that comes later are not there yet when it looks.
+	run rmmod virtio_net
+	run modprobe virtio_net
+	give_names
+	same_names
+	show_gro
+	expect_gro "on"
+	# What an administrator has chosen is not what he gets back.
+	run ethtool -K net0 gro off
+	disable_lp "$NAIVE"
+	show_gro
+	expect_gro "on"
+	unload_mod "$NAIVE"
+	check_transcript naive-netdev-features "$NAIVE"
+}
+# ANCHOR_END: naive
+
 require_command ethtool ip
 require_config CONFIG_NET_NS
 require_module virtio_net
-require_ko "$LP"
+require_ko "$LP" "$NAIVE"
 if [ -n "${SSH_CONNECTION:-}" ]; then
 	skip "it takes the network down, through which you are logged in"
 fi
@@ -590,7 +630,7 @@ if [ "${#CARDS[@]}" -lt 2 ]; then
 	skip "needs two virtio network cards on the PCI bus, found ${#CARDS[@]}"
 fi
 
-ktap_plan 18
+ktap_plan 19
 reload_driver
 keep nic0 nic1
 on_exit reload_driver
@@ -613,4 +653,5 @@ ktap_case "a feature that no device has does no harm" feature_that_no_card_has
 ktap_case "R13: a patch that replaces it leaves the feature off" replaced
 ktap_case "bad input is refused" bad_input
 ktap_case "devices that come, go and move all the while" restless_devices
+ktap_case "naive: the feature stays on, and a device elsewhere or later is missed" naive
 ktap_finish
