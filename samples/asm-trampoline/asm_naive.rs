@@ -15,6 +15,7 @@
 
 use kernel::prelude::*;
 
+// ANCHOR: naive
 klp::livepatch! {
     type: AsmNaive,
     name: "asm_naive",
@@ -30,6 +31,7 @@ klp::livepatch! {
         },
     ],
 }
+// ANCHOR_END: naive
 
 struct AsmNaive;
 

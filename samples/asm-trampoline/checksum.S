@@ -2,6 +2,7 @@
 
 #include <linux/linkage.h>
 
+/* ANCHOR: routine */
 /*
  * u16 asm_target_checksum(const u16 *words, size_t count);
  *
@@ -20,3 +21,4 @@ SYM_FUNC_START(asm_target_checksum)
 	movzwl	%ax, %eax
 	RET
 SYM_FUNC_END(asm_target_checksum)
+/* ANCHOR_END: routine */

@@ -30,12 +30,14 @@ extern "C" {
     fn asm_target_checksum(words: *const u16, count: usize) -> u16;
 }
 
+// ANCHOR: percent
 /// How much of `total` is `used`. Wrong: what an integer division cuts off is not there to be multiplied.
 #[no_mangle]
 #[inline(never)]
 pub extern "C" fn asm_target_percent(used: u32, total: u32) -> u32 {
     used.checked_div(total).unwrap_or(0) * 100
 }
+// ANCHOR_END: percent
 
 #[pin_data]
 struct AsmTarget {

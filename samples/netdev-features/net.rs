@@ -49,6 +49,7 @@ impl NetDevice {
         u32::from(state) != bindings::netdev_reg_state_NETREG_REGISTERED
     }
 
+    // ANCHOR: is_of
     /// Whether the module `name` drives the device, with operations of its own.
     ///
     /// The parent's driver alone does not tell: a device of `net_failover` has the parent of the one that it stands for.
@@ -71,6 +72,7 @@ impl NetDevice {
             }
         })
     }
+    // ANCHOR_END: is_of
 
     /// How the device stands to `feature`.
     pub(crate) fn setting(&self, feature: Feature) -> Setting {
@@ -106,6 +108,7 @@ impl NetDevice {
         self.apply(feature, before);
     }
 
+    // ANCHOR: apply
     /// Has the kernel compute `features` anew, for which it calls the driver where something differs.
     ///
     /// `netdev_update_features()` lets be what is not in `hw_features`, so the feature is changeable while it runs. To clear
@@ -126,6 +129,7 @@ impl NetDevice {
             put(&mut (*dev).wanted_features, setting.wanted);
         }
     }
+    // ANCHOR_END: apply
 }
 
 impl fmt::Display for NetDevice {

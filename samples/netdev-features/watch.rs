@@ -109,6 +109,7 @@ impl<W: Watcher> Watch<W> {
         if watch.muted.load(Relaxed) {
             return bindings::NOTIFY_DONE as c_int;
         }
+        // ANCHOR: events
         let result = match event as u32 {
             bindings::netdev_cmd_NETDEV_REGISTER => {
                 // SAFETY: The chain holds the device's own lock in this event.
@@ -126,6 +127,7 @@ impl<W: Watcher> Watch<W> {
             }
             _ => Ok(()),
         };
+        // ANCHOR_END: events
         let errno = result.map_or_else(|e| e.to_errno(), |()| 0);
         // SAFETY: The function computes.
         unsafe { bindings::rust_helper_notifier_from_errno(errno) }
