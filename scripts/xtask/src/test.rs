@@ -591,6 +591,11 @@ impl Needs {
     }
 }
 
+/// Does this script say that its kernel must die?
+pub fn is_fatal(script: &Path) -> bool {
+    Needs::read(&vm::read_lossy(script)).panic.is_some()
+}
+
 /// The module folders that `scripts` need, or `None` for all of them.
 fn folders(scripts: &[&Script]) -> Option<Vec<String>> {
     let mut names = Vec::new();
