@@ -45,12 +45,16 @@ $(obj)/bindings_generated.rs: $(src)/bindings.h $(wildcard $(src)/*.h) FORCE
 klp-generated := klp_bindings.rs
 klp-own-bindings := $(if $(wildcard $(src)/bindings.h),bindings_generated.rs)
 
-RUSTFLAGS_klp.o := --crate-name klp --emit=metadata=$(obj)/libklp.rmeta
+# A function is compiled where it is used, generic or not, as a static inline function of a C header is: a module carries
+# nothing of the crate that it does not call, nor a second copy of a callback that is inlined into its trampoline.
+klp-on-demand := -Zcross-crate-inline-threshold=always
+
+RUSTFLAGS_klp.o := --crate-name klp --emit=metadata=$(obj)/libklp.rmeta $(klp-on-demand)
 $(obj)/klp.o: $(KLP)/src/lib.rs $(obj)/klp_bindings.rs FORCE
 	+$(call if_changed_rule,rustc_o_rs)
 
 define klp-module
-RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(obj)/libklp.rmeta
+RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(obj)/libklp.rmeta $(klp-on-demand)
 $(obj)/$(1)_main.o: $(src)/$(1).rs $(obj)/klp.o $(addprefix $(obj)/,$(klp-own-bindings)) FORCE
 	+$$(call if_changed_rule,rustc_o_rs)
 endef
