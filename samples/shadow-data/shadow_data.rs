@@ -103,7 +103,7 @@ impl klp::Callbacks for RawOpener {
 /// Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it.
 extern "C" fn attach_to_existing(sk: *mut bindings::sock) {
     // Without memory the socket is shown without an opener; this is too late to refuse the patch.
-    let _ = OPENER.get_or_alloc(sk, GFP_ATOMIC, Process::UNKNOWN);
+    let _ = OPENER.attach(sk, GFP_ATOMIC, Process::UNKNOWN);
 }
 // ANCHOR_END: callbacks
 
@@ -118,7 +118,7 @@ unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
     unsafe { raw::hash(sk) };
     // After the lock of the table was held, as in `post_patch`: either this sees `COMPLETE`, or the walk sees `sk`.
     if COMPLETE.load(Relaxed) {
-        if let Err(error) = OPENER.get_or_alloc(sk, GFP_KERNEL, Process::current()) {
+        if let Err(error) = OPENER.attach(sk, GFP_KERNEL, Process::current()) {
             return error.to_errno();
         }
     }

@@ -162,6 +162,27 @@ impl<P, T: Send + Sync + 'static> Shadow<P, T> {
         }
     }
 
+    /// Sees to it that `parent` has a variable: [`get_or_alloc`](Shadow::get_or_alloc) for who does not look at it.
+    ///
+    /// A reference has to be looked up anew after an allocation that may have slept; this is the bare call of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; the error of `init`, which the kernel logs.
+    pub fn attach<E>(
+        &self,
+        parent: *const P,
+        flags: Flags,
+        init: impl PinInit<T, E>,
+    ) -> Result
+    where
+        Error: From<E>,
+    {
+        self.call(parent, flags, init, bindings::klp_shadow_get_or_alloc)?
+            .map(|_| ())
+            .ok_or(ENOMEM)
+    }
+
     /// Attaches a variable to `parent`, which must not have one: `klp_shadow_alloc()`. Else as
     /// [`get_or_alloc`](Shadow::get_or_alloc).
     ///
@@ -230,6 +251,7 @@ impl<P, T: Send + Sync + 'static> Shadow<P, T> {
         unsafe { bindings::klp_shadow_get(parent.cast_mut().cast(), self.id) }.cast()
     }
 
+    /// Creates a variable and looks it up: the kernel's pointer alone may be stale by now.
     fn create<I, E>(
         &self,
         parent: *const P,
@@ -237,6 +259,27 @@ impl<P, T: Send + Sync + 'static> Shadow<P, T> {
         init: I,
         alloc: AllocFn,
     ) -> Result<ShadowRef<T>>
+    where
+        I: PinInit<T, E>,
+        Error: From<E>,
+    {
+        let data = self.call(parent, flags, init, alloc)?;
+        match (self.get(parent), data) {
+            (Some(value), Some(_)) => Ok(value),
+            (Some(_), None) => Err(EEXIST),
+            (None, Some(_)) => Err(EAGAIN),
+            (None, None) => Err(ENOMEM),
+        }
+    }
+
+    /// Calls `alloc`; gives what it returned, which may be freed at any time, or the error of `init`.
+    fn call<I, E>(
+        &self,
+        parent: *const P,
+        flags: Flags,
+        init: I,
+        alloc: AllocFn,
+    ) -> Result<Option<NonNull<c_void>>>
     where
         I: PinInit<T, E>,
         Error: From<E>,
@@ -257,12 +300,7 @@ impl<P, T: Send + Sync + 'static> Shadow<P, T> {
             )
         };
         ctor.result?;
-        match self.get(parent) {
-            Some(value) if !data.is_null() => Ok(value),
-            Some(_) => Err(EEXIST),
-            None if !data.is_null() => Err(EAGAIN),
-            None => Err(ENOMEM),
-        }
+        Ok(NonNull::new(data))
     }
 }
 
