@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
+// ANCHOR: module
 //! A livepatch for `/proc/uptime`: shows the idle time in whole seconds.
 //!
 //! The second number of the file is the time that all CPUs together were idle. The kernel prints it in hundredths of a
 //! second, to everybody. A program that reads it in a loop sees when somebody else's program works: on a machine that is
 //! otherwise idle, each keystroke. Whole seconds serve `uptime` and its like as well.
 
-// ANCHOR: module
 mod uptime;
 
 use kernel::{

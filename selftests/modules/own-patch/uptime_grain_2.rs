@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
+// ANCHOR: module
 //! Version 2 of `uptime_grain`: whoever administrates the system still sees hundredths.
 //!
 //! Version 1 took them from everybody, also from the program that draws the load of the machine for its owner.
 
-// ANCHOR: module
 mod uptime;
 
 use kernel::{
