@@ -84,7 +84,12 @@ impl Object {
 
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.name(), f)
+        let name = self.name();
+        // In one piece, where the name is text: a `CStr` is shown, and escaped, byte by byte.
+        match name.to_str() {
+            Ok(name) => f.write_str(name),
+            Err(_) => fmt::Display::fmt(name, f),
+        }
     }
 }
 
