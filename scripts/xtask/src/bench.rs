@@ -1,281 +1,85 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `cargo xtask bench`: how long a person waits, as ratios within one run.
-//!
-//! A second here is not a second elsewhere, so nothing is compared with another machine or day: the
-//! measure is a bare boot of the same kernel in the same guest, taken in turn with what is measured,
-//! so that a machine that is busy for a while is busy for both.
+//! `cargo xtask bench`: what Rust costs against C, and how long a person waits, as ratios within one run.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+mod edit_loop;
+mod generated;
+mod rebuild;
+mod size;
+mod stats;
+mod table;
+mod twins;
+
 use std::fs;
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
 use std::time::SystemTime;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
-use crate::catalog;
+use crate::cli::BenchArgs;
 use crate::cli::BenchCommand;
 use crate::cli::KernelArgs;
-use crate::error::Failure;
-use crate::kbuild;
+use crate::error;
 use crate::kernel::Kernel;
 use crate::paths;
-use crate::process;
-use crate::report;
-use crate::results;
-use crate::vm;
-use crate::vm::End;
-use crate::vm::Guest;
+use twins::Amount;
 
-/// The sample whose source is touched.
-const SAMPLE: &str = "sysctl-update";
-
-/// How much longer than a bare boot the way from an edit to its verdict should take at most.
-const AIM: f64 = 3.0;
+/// What the book includes.
+const PAGE: &str = "book/src/reference/clocks-table.md";
 
 /// `cargo xtask bench …`.
-pub fn run(args: &KernelArgs, what: &BenchCommand) -> Result<()> {
-    match what {
-        BenchCommand::Loop { rounds } => edit_loop(args, *rounds),
+pub fn run(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
+    match &what.what {
+        Some(BenchCommand::Loop { rounds }) => edit_loop::run(args, *rounds),
+        None => compare(args, what),
     }
 }
 
-fn edit_loop(args: &KernelArgs, rounds: usize) -> Result<()> {
-    let rounds = rounds.max(1);
-    let sample = catalog::sample(SAMPLE)?;
-    let source = sample.dir.join(format!("{}.rs", sample.livepatch.module));
-    let kernel = Kernel::ensure(args)?;
-    // Once for the caches, and so that a broken test is said before anything is measured.
-    let modules = kbuild::build(&kernel, &[SAMPLE.to_owned()])?;
-    eprintln!("warming up");
-    boot(&kernel, &modules)?;
-    verdict(args)?;
-
-    let (mut boots, mut loops, mut guests, mut builds) = (vec![], vec![], vec![], vec![]);
-    for round in 1..=rounds {
-        boots.push(boot(&kernel, &modules)?);
-
-        touch(&source)?;
-        let start = Instant::now();
-        kbuild::build(&kernel, &[SAMPLE.to_owned()])?;
-        builds.push(start.elapsed().as_secs_f64());
-
-        touch(&source)?;
-        let start = Instant::now();
-        verdict(args)?;
-        loops.push(start.elapsed().as_secs_f64());
-        guests.push(last_guest().unwrap_or(f64::NAN));
-        eprintln!(
-            "round {round} of {rounds}: boot {:.1} s, edit to verdict {:.1} s",
-            boots.last().unwrap_or(&f64::NAN),
-            loops.last().unwrap_or(&f64::NAN),
-        );
+/// Rust against C.
+fn compare(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
+    if args.debug {
+        return Err(error::usage(
+            "the debug kernel checks every step, and what it costs says nothing: leave out --debug",
+        ));
     }
-
-    let boot = Spread::of(&boots);
-    println!("In units of a bare boot of Linux {} to power-off (median of {rounds}, from least to most):", kernel.release);
-    println!("{}", line("a bare boot", &boot, boot.median));
-    let whole = Spread::of(&loops);
-    println!(
-        "{}",
-        line(
-            "touch the source, `test sysctl-update`, verdict",
-            &whole,
-            boot.median
-        )
-    );
-    println!(
-        "{}",
-        line(
-            "  of which the guest with its test cases",
-            &Spread::of(&guests),
-            boot.median
-        )
-    );
-    println!(
-        "{}",
-        line(
-            "  and building the module takes, alone",
-            &Spread::of(&builds),
-            boot.median
-        )
-    );
-    let ratio = whole.median / boot.median;
-    println!(
-        "edit to verdict: {ratio:.1} bare boots, {} {AIM} that are the aim",
-        if ratio <= AIM {
-            "within the"
-        } else {
-            "more than the"
+    let rounds = what.rounds.max(1);
+    let amount = if what.quick {
+        Amount {
+            rounds,
+            items: 100,
+            functions: 10,
         }
-    );
-    print!("{}", cold_parts(&kernel, boot.median)?);
-    Ok(())
-}
-
-/// A boot that does nothing, to power-off, in seconds.
-fn boot(kernel: &Kernel, modules: &Path) -> Result<f64> {
-    let guest = Guest::new("bench-boot", "true");
-    let start = Instant::now();
-    let outcome = vm::run(kernel, &guest, |_| {})?;
-    let took = start.elapsed().as_secs_f64();
-    if outcome.end != End::Exited(0) {
-        eprint!("{}", report::guest_trouble(kernel, modules, &outcome));
-        bail!(outcome.failure().unwrap_or(Failure::TestFailed));
+    } else {
+        Amount {
+            rounds,
+            items: 10_000,
+            functions: 1000,
+        }
+    };
+    let kernel = Kernel::ensure(args)?;
+    let mut table = twins::measure(&kernel, amount)?;
+    if !what.quick {
+        rebuild::rows(&kernel, rounds, &mut table)?;
     }
-    Ok(took)
-}
-
-/// What a user types after an edit, and waits for.
-fn verdict(args: &KernelArgs) -> Result<()> {
-    let mut command = Command::new("cargo");
-    command
-        .args(["xtask", "test", SAMPLE])
-        .current_dir(paths::root())
-        .stdin(Stdio::null());
-    // The kernel that was chosen here is the one to measure there.
-    if let Some(dir) = &args.dir {
-        command.arg("--kernel").arg(dir);
-    }
-    if let Some(source) = &args.source {
-        command.arg("--kernel-source").arg(source);
-    }
-    let log = paths::target().join("xtask/bench.log");
-    let status = process::logged(&mut command, &log, Some(Duration::from_secs(1800)), |_| {})?;
-    if !status.success() {
-        bail!(Failure::Host(format!(
-            "`cargo xtask test {SAMPLE}` does not pass, so there is nothing to measure; log: {}",
-            log.display()
-        )));
+    let machine = twins::machine(&kernel);
+    println!("{machine}; medians of {rounds} rounds");
+    print!("{}", table.plain());
+    if what.book {
+        let page = paths::root().join(PAGE);
+        fs::write(&page, table.markdown(&machine, rounds))
+            .with_context(|| format!("writing {}", page.display()))?;
+        println!("written: {PAGE}");
     }
     Ok(())
 }
 
-/// How long the guest of the last run of the sample's test took, in seconds.
-fn last_guest() -> Option<f64> {
-    results::last()
-        .suites
-        .into_iter()
-        .find(|suite| suite.name == SAMPLE)
-        .map(|suite| suite.milliseconds as f64 / 1000.0)
-}
-
+/// Make `file` newer than what was built from it.
 fn touch(file: &Path) -> Result<()> {
     File::options()
         .append(true)
         .open(file)
         .and_then(|file| file.set_modified(SystemTime::now()))
         .with_context(|| format!("touching {}", file.display()))
-}
-
-/// The stages of a cold set-up as they were timed when they last really ran.
-fn cold_parts(kernel: &Kernel, boot: f64) -> Result<String> {
-    let of_kernel = kernel.build.parent().map(|dir| dir.join("times.json"));
-    let mut stages = BTreeMap::new();
-    for file in [Some(paths::cache()?.join("setup-times.json")), of_kernel]
-        .into_iter()
-        .flatten()
-    {
-        if let Ok(bytes) = fs::read(&file) {
-            let times: BTreeMap<String, f64> = serde_json::from_slice(&bytes)
-                .with_context(|| format!("reading {}", file.display()))?;
-            stages.extend(times);
-        }
-    }
-    Ok(cold_table(&stages, boot))
-}
-
-fn cold_table(stages: &BTreeMap<String, f64>, boot: f64) -> String {
-    if stages.is_empty() {
-        return "cold set-up: nothing was timed, the kernel was not built by this tool\n"
-            .to_owned();
-    }
-    let total: f64 = stages.values().sum();
-    let mut longest: Vec<_> = stages.iter().collect();
-    longest.sort_by(|a, b| b.1.total_cmp(a.1));
-    let mut text = format!("cold set-up, {:.0} bare boots in all:\n", total / boot);
-    for (stage, seconds) in longest {
-        let _ = writeln!(
-            text,
-            "  {stage:<20} {:>5.1} %  {:>7.1}",
-            100.0 * seconds / total,
-            seconds / boot
-        );
-    }
-    text
-}
-
-/// The middle and the ends of some measurements.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(values: &[f64]) -> Spread {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |nr: usize| sorted.get(nr).copied().unwrap_or(f64::NAN);
-        let middle = sorted.len() / 2;
-        Spread {
-            least: at(0),
-            median: if sorted.len() % 2 == 0 && middle > 0 {
-                (at(middle - 1) + at(middle)) / 2.0
-            } else {
-                at(middle)
-            },
-            most: at(sorted.len().saturating_sub(1)),
-        }
-    }
-}
-
-fn line(name: &str, spread: &Spread, unit: f64) -> String {
-    format!(
-        "  {name:<48} {:>6.2}  ({:.2} to {:.2})",
-        spread.median / unit,
-        spread.least / unit,
-        spread.most / unit
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_few() {
-        let spread = Spread::of(&[3.0, 1.0, 2.0]);
-        assert_eq!((spread.least, spread.median, spread.most), (1.0, 2.0, 3.0));
-        assert_eq!(Spread::of(&[1.0, 2.0]).median, 1.5);
-        assert_eq!(Spread::of(&[4.0]).median, 4.0);
-        assert!(Spread::of(&[]).median.is_nan());
-    }
-
-    #[test]
-    fn lines_are_ratios() {
-        let text = line("x", &Spread::of(&[2.0, 4.0, 8.0]), 2.0);
-        assert!(text.ends_with("2.00  (1.00 to 4.00)"), "{text}");
-    }
-
-    #[test]
-    fn parts_of_a_cold_start_add_up() {
-        let stages = [("build".to_owned(), 75.0), ("fetch".to_owned(), 25.0)].into();
-        let text = cold_table(&stages, 5.0);
-        assert!(text.starts_with("cold set-up, 20 bare boots"), "{text}");
-        assert!(
-            text.contains("build                 75.0 %     15.0"),
-            "{text}"
-        );
-        assert!(cold_table(&BTreeMap::new(), 5.0).contains("nothing was timed"));
-    }
 }

@@ -127,19 +127,37 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 300)]
         timeout: u64,
     },
-    /// Measure the tool itself, as ratios within one run
+    /// Measure modules in Rust against the same in C, in one boot, by counted instructions
     Bench {
-        /// What to measure
-        #[command(subcommand)]
-        what: BenchCommand,
+        #[command(flatten)]
+        what: BenchArgs,
     },
     /// Remove what this tool created, and say how large it was
     Clean,
 }
 
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub what: Option<BenchCommand>,
+
+    /// How often each is measured
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+
+    /// Few items, few functions: to see that it works
+    #[arg(long, conflicts_with = "book")]
+    pub quick: bool,
+
+    /// Write the table for the book
+    #[arg(long)]
+    pub book: bool,
+}
+
 #[derive(Subcommand)]
 pub enum BenchCommand {
-    /// Edit to verdict against a bare boot, and the parts of a cold set-up
+    /// Measure the tool itself: edit to verdict against a bare boot
     Loop {
         /// How often each is measured
         #[arg(long, default_value_t = 5)]

@@ -109,6 +109,11 @@ pub enum Accel {
     /// been there for ever after. A kernel that patches itself as much as ours does died of it: `Oops: int3` in
     /// a function that was not patched any more, once in a few runs of a test that traces all functions.
     TcgInTurns,
+    /// By the translator, in one thread, and each instruction takes a nanosecond of the guest's time.
+    ///
+    /// While the guest waits its clock leaps to its next timer. So what is measured by the guest's clock is counted,
+    /// and does not depend on the host, however busy that is.
+    Counted,
 }
 
 impl Accel {
@@ -259,6 +264,9 @@ pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsStri
     if accel == Accel::TcgInTurns {
         args.push("--qemu-opts=-accel tcg,thread=single".into());
     }
+    if accel == Accel::Counted {
+        args.push("--qemu-opts=-icount shift=0,sleep=off".into());
+    }
     let options = [
         ("--user", "root".to_owned()),
         ("--cpus", guest.cpus.to_string()),
@@ -356,6 +364,11 @@ pub fn run(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Out
     } else {
         run_with(kernel, guest, accel, each)
     }
+}
+
+/// The same, where the guest's clock counts instructions: [`Accel::Counted`].
+pub fn run_counted(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Outcome> {
+    run_with(kernel, guest, Accel::Counted, each)
 }
 
 fn run_with(
@@ -595,6 +608,21 @@ mod tests {
         let args = arguments(&guest, Path::new("/k"), Accel::TcgInTurns, Path::new("/s"));
         assert!(args.contains(&"--disable-kvm".into()));
         assert!(args.contains(&"--qemu-opts=-accel tcg,thread=single".into()));
+    }
+
+    #[test]
+    fn a_counting_guest_leaves_the_processor_to_the_translator() {
+        let guest = Guest::new("x", "true");
+        let args = text(&arguments(
+            &guest,
+            Path::new("/k"),
+            Accel::Counted,
+            Path::new("/s"),
+        ));
+        assert!(
+            args.contains("--disable-kvm --qemu-opts=-icount shift=0,sleep=off"),
+            "{args}"
+        );
     }
 
     #[test]
