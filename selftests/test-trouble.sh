@@ -55,6 +55,7 @@ transition_never_ends()
 	park
 	log "% cat $ANSWER &"
 	load_lp_nowait rules_all
+	expect_stalled rules_all
 	wait_for log_has 'livepatch: signaling remaining tasks' || fail "no fake signal"
 	# Nothing but the sleeping task is left, and it took no notice.
 	expect_stalled rules_all
@@ -194,6 +195,7 @@ refused_busy()
 	load_mod rules_target
 	park
 	load_lp_nowait rules_all
+	expect_stalled rules_all
 	log_mark
 	show_run "grep -l 1 $KLP_SYSFS/*/transition"
 	refused insmod rules_subset_0.ko
