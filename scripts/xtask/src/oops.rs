@@ -41,7 +41,9 @@ static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| {
         | possible\ irq\ lock\ inversion
         | INFO:\ (task\ .*\ blocked\ for|suspicious\ RCU|trying\ to\ register\ non-static\ key|rcu_.*stall)
         | rcu:\ INFO:\ .*stall
-        | kmemleak:\ [1-9]\d*\ new\ suspected
+        | kmemleak:\ ([1-9]\d*\ new\ suspected|unreferenced\ object|cannot\ scan)
+        | Kernel\ memory\ leak\ detector\ disabled
+        | \bODEBUG:
         | DEBUG_LOCKS_WARN_ON
         | unable\ to\ handle\ (kernel|page)
         | (invalid\ opcode|divide\ error|stack\ segment|double\ fault):
@@ -72,7 +74,7 @@ static PREFIX: LazyLock<Regex> =
 /// A line that belongs to some trace.
 static IN_TRACE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^\s|^(CPU|Modules linked in|Hardware name|RIP|RSP|Code|Call Trace|R[A-D0-9][X0-9]|CR2|DR|FS|CS|PKRU|Workqueue|Tainted)\b|\+0x[0-9a-f]+/0x",
+        r"^\s|^kmemleak:\s|^(CPU|Modules linked in|Hardware name|RIP|RSP|Code|Call Trace|R[A-D0-9][X0-9]|CR2|DR|FS|CS|PKRU|Workqueue|Tainted)\b|\+0x[0-9a-f]+/0x",
     )
 });
 
@@ -299,6 +301,18 @@ mod tests {
             "BUG: KASAN: slab-out-of-bounds in f+0x1/0x2",
             "UBSAN: array-index-out-of-bounds in x.c:1:2",
             "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "kmemleak: unreferenced object 0xff11000002d9bd80 (size 128):",
+            // A checker that has gone blind.
+            "kmemleak: Kernel memory leak detector disabled",
+            "ODEBUG: Out of memory. ODEBUG disabled",
+            // As the debug kernel says them.
+            "BUG: scheduling while atomic: insmod/76/0x00000002",
+            "WARNING: init/main.c:1365 at do_one_initcall+0x22f/0x430, CPU#0: insmod/76",
+            "BUG: sleeping function called from invalid context at kernel/locking/mutex.c:623",
+            "[ BUG: Invalid wait context ]",
+            "BUG: KASAN: slab-out-of-bounds in init_module+0x711/0x1000 [splat]",
+            "ODEBUG: free active (active state 0) object: 00000000a0fbdcd8 object type: timer_list hint: fn+0x0/0x10 [splat]",
+            "list_del corruption, ff1100000a077988->next is NULL",
             "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
             "INFO: task sh:12 blocked for more than 120 seconds.",
             "watchdog: BUG: soft lockup - CPU#0 stuck for 26s!",

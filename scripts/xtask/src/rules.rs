@@ -107,10 +107,14 @@ fn table(record: &Record) -> String {
             let reason = proof
                 .reason
                 .map_or(String::new(), |why| format!(" ({why})"));
+            // `debug rules` is the same script on the debug kernel.
+            let (stem, where_) = match proof.suite.strip_prefix("debug ") {
+                Some(stem) => (stem, ", debug kernel"),
+                None => (proof.suite.as_str(), ""),
+            };
             text.push_str(&format!(
-                "     {} test-{}.sh: {}{reason}\n",
+                "     {} test-{stem}.sh{where_}: {}{reason}\n",
                 how.apply_to(&proof.result),
-                proof.suite,
                 proof.case
             ));
         }
