@@ -110,9 +110,12 @@ pub trait StatefulCallbacks: 'static {
 
     /// Runs before the object is patched: checks, acquires, and makes the state, or refuses.
     ///
+    /// The memory for the state is there already when this runs: after the last thing here that can fail, nothing else
+    /// can.
+    ///
     /// # Errors
     ///
-    /// As [`Callbacks::pre_patch`]; also `ENOMEM` when there is no memory for the state.
+    /// As [`Callbacks::pre_patch`]; `ENOMEM`, without this function being called, when there is no memory for the state.
     fn pre_patch(obj: &Object) -> impl PinInit<Self::State, Error>;
 
     /// As [`Callbacks::post_patch`]; may run again when an unpatching transition is reversed.
@@ -240,7 +243,9 @@ impl<T: Slotted> Stateful<T> {
         // SAFETY: The duty of the trampolines; the reference ends with the call.
         let obj = unsafe { Object::from_raw(obj) };
         kernel::error::from_result(|| {
-            T::slot().fill(KBox::try_pin_init(T::pre_patch(obj), GFP_KERNEL)?);
+            // The memory first: what the callback changes could not be given back without the state.
+            let room = KBox::new_uninit(GFP_KERNEL)?;
+            T::slot().fill(room.write_pin_init(T::pre_patch(obj))?);
             Ok(0)
         })
     }
