@@ -187,31 +187,38 @@ fn edit_template(project: &str, branch: &str) -> String {
 /// The folder of the book's tools, which are installed when they are missing.
 fn tools() -> Result<PathBuf> {
     let root = paths::tools()?;
-    create(&root)?;
-    let _lock = lock::lock(&paths::cache()?.join("lock"), "installs the book's tools")?;
-    for (package, version) in TOOLS {
-        let program = root.join("bin").join(package);
-        if host::version_text(&program).is_ok_and(|text| text.contains(version)) {
-            continue;
-        }
-        eprintln!("install {package} {version}, once; this takes some minutes");
-        let log = root.join(format!("{package}.log"));
-        let mut command = cargo::command();
-        command
-            .args(["install", "--locked", "--version", version, package])
-            .arg("--root")
-            .arg(&root)
-            // An installation of its own, not a part of this workspace's build.
-            .env_remove("CARGO_TARGET_DIR");
-        let status = process::logged(&mut command, &log, None, |_| {})?;
-        if !status.success() {
-            bail!(error::host(format!(
-                "{package} {version} cannot be installed by cargo; log: {}",
-                log.display()
-            )));
+    if TOOLS.iter().any(|tool| !is_installed(&root, tool)) {
+        create(&root)?;
+        let _lock = lock::lock(&paths::cache()?.join("book.lock"), "installs the book's tools")?;
+        for tool in TOOLS.iter().filter(|tool| !is_installed(&root, tool)) {
+            install(&root, tool)?;
         }
     }
     Ok(root.join("bin"))
+}
+
+fn is_installed(root: &Path, (package, version): &(&str, &str)) -> bool {
+    host::version_text(root.join("bin").join(package)).is_ok_and(|text| text.contains(version))
+}
+
+fn install(root: &Path, (package, version): &(&str, &str)) -> Result<()> {
+    eprintln!("install {package} {version}, once; this takes some minutes");
+    let log = root.join(format!("{package}.log"));
+    let mut command = cargo::command();
+    command
+        .args(["install", "--locked", "--version", version, package])
+        .arg("--root")
+        .arg(root)
+        // An installation of its own, not a part of this workspace's build.
+        .env_remove("CARGO_TARGET_DIR");
+    let status = process::logged(&mut command, &log, None, |_| {})?;
+    if !status.success() {
+        bail!(error::host(format!(
+            "{package} {version} cannot be installed by cargo; log: {}",
+            log.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Write what nobody writes by hand.

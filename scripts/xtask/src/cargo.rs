@@ -138,7 +138,7 @@ impl KernelSide {
         paths::target().join("kernel-side").join(&self.kernel.key)
     }
 
-    /// Every member of the workspace but this one.
+    /// Every member of the workspace that Kbuild builds too: the default ones are the host's.
     fn crates(&self) -> Result<Vec<Package>> {
         let metadata = cargo_metadata::MetadataCommand::new()
             .manifest_path(paths::root().join("Cargo.toml"))
@@ -148,7 +148,7 @@ impl KernelSide {
         let mut found: Vec<_> = metadata
             .packages
             .iter()
-            .filter(|p| p.name.as_str() != env!("CARGO_PKG_NAME"))
+            .filter(|p| !metadata.workspace_default_members.contains(&p.id))
             .flat_map(|p| {
                 let libs = p.targets.iter().filter(|t| !t.is_custom_build());
                 libs.map(|t| Package {

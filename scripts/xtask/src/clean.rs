@@ -17,8 +17,9 @@ use crate::paths;
 use crate::progress;
 
 /// What is in the cache folder by our doing (and by that of `scripts/setup`).
-const IN_CACHE: [&str; 9] = [
+const IN_CACHE: [&str; 10] = [
     "apt",
+    "book.lock",
     "kernel",
     "source",
     "tmp",

@@ -210,6 +210,9 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+        // Markdown, and who checks its links, would take `[x]` for the name of a link.
+        .replace('[', "&#91;")
+        .replace(']', "&#93;")
 }
 
 #[cfg(test)]
@@ -280,6 +283,12 @@ livepatch: 'fix': unpatching complete
             Phase::Patching
         );
         assert_eq!(Phase::Patching.after("completing"), Phase::Patching);
+    }
+
+    #[test]
+    fn nothing_looks_like_a_link() {
+        let svg = draw("t", "# opened by cat[7]\n");
+        assert!(!svg.contains('[') && svg.contains("cat&#91;7&#93;"), "{svg}");
     }
 
     #[test]
