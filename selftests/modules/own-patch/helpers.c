@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+// ANCHOR: file
 #include <linux/capability.h>
 #include <linux/kernel_stat.h>
 #include <linux/time_namespace.h>
@@ -31,3 +32,4 @@ bool rust_helper_opened_by_admin(struct seq_file *seq)
 {
 	return file_ns_capable(seq->file, &init_user_ns, CAP_SYS_ADMIN);
 }
+// ANCHOR_END: file

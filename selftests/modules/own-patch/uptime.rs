@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+// ANCHOR: file
 //! The parts of fs/proc/uptime.c that both versions of the patch need, each call wrapped once.
 
 #![allow(dead_code)] // version 1 uses a part of it
@@ -44,3 +45,4 @@ pub(crate) unsafe fn opened_by_admin(seq: *mut bindings::seq_file) -> bool {
     // SAFETY: The duty of this function.
     unsafe { bindings::rust_helper_opened_by_admin(seq) }
 }
+// ANCHOR_END: file
