@@ -118,7 +118,7 @@ symbol_not_found()
 {
 	load_mod trouble_target
 	refused insmod trouble_no_symbol.ko
-	show_run "awk '\$3 ~ /^nr_process/ { print \$2, \$3, \$4 }' /proc/kallsyms"
+	show_run "awk '\$3 ~ /^nr_processe/ { print \$2, \$3, \$4 }' /proc/kallsyms"
 	refused insmod trouble_wrong_object.ko
 	show_run "awk '\$3 == \"trouble_quota\" { print \$2, \$3, \$4 }' /proc/kallsyms"
 	check_transcript trouble-symbol-not-found trouble_no_symbol trouble_wrong_object
