@@ -58,7 +58,14 @@ pub fn build(kernel: &Kernel) -> Result<PathBuf> {
             &in_rust(size),
         )?;
     }
-    let log = folder.join("build.log");
+    make(kernel, &source, &out)?;
+    Ok(out)
+}
+
+/// Build the modules of `source` in `out`, which no other part of this tool knows, so that no lock is waited for.
+pub fn make(kernel: &Kernel, source: &Path, out: &Path) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    let log = out.with_extension("log");
     let mut command = kernel.make();
     command
         .arg("--no-print-directory")
@@ -69,11 +76,12 @@ pub fn build(kernel: &Kernel) -> Result<PathBuf> {
     let status = process::logged(&mut command, &log, None, |_| {})?;
     if !status.success() {
         bail!(Failure::Work(format!(
-            "building the modules of the bench failed; log: {}",
+            "building {} failed; log: {}",
+            source.display(),
             log.display()
         )));
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Write what has changed only, so that make has nothing to do the next time.

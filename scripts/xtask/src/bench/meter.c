@@ -17,7 +17,7 @@
  *   cycle NAME LP...    N times, for each livepatch: load, measure, disable, unload; `-` for no livepatch
  *
  * and prints `@ CYCLE LIVEPATCH WHAT NUMBER`. Times are nanoseconds of the guest; `..._cpu` are those of this
- * process on the processor, where waiting does not count.
+ * process on the processor, `..._busy` those of the processor, whatever it ran: waiting does not count.
  */
 
 #define _GNU_SOURCE
@@ -66,9 +66,9 @@ static int64_t now(clockid_t clock)
 #define ELAPSED now(CLOCK_MONOTONIC)
 #define CPU now(CLOCK_PROCESS_CPUTIME_ID)
 
-static void millisecond(void)
+static void wait_a_little(void)
 {
-	usleep(1000);
+	usleep(10000);
 }
 
 static void write_file(const char *file, const char *text)
@@ -96,6 +96,13 @@ static size_t read_file(const char *file)
 	close(fd);
 	buffer[last] = 0;
 	return last;
+}
+
+/* How long the processor has had something to do; what asking costs is the same each time. */
+static int64_t busy(void)
+{
+	read_file(METER "idle");
+	return ELAPSED - strtoll(buffer, NULL, 10) * 1000;
 }
 
 /* The file is read once before, so that its pages are at hand. */
@@ -176,7 +183,7 @@ static void say_callbacks(const char *cycle, const char *name)
 
 static void measure(const char *cycle, const char *name)
 {
-	int64_t cpu, elapsed;
+	int64_t cpu, elapsed, work = busy();
 	char file[256];
 
 	load(name, 1, &cpu, &elapsed);
@@ -184,25 +191,28 @@ static void measure(const char *cycle, const char *name)
 	say(cycle, name, "load", ELAPSED - elapsed);
 	snprintf(file, sizeof(file), LIVEPATCHES "%s/transition", name);
 	while (read_file(file), *buffer != '0')
-		millisecond();
+		wait_a_little();
 	say(cycle, name, "complete", ELAPSED - elapsed);
+	say(cycle, name, "complete_busy", busy() - work);
 
 	probe(cycle, name);
 
 	snprintf(file, sizeof(file), LIVEPATCHES "%s/enabled", name);
+	work = busy();
 	elapsed = ELAPSED;
 	cpu = CPU;
 	write_file(file, "0");
 	say(cycle, name, "disable_cpu", CPU - cpu);
 	snprintf(file, sizeof(file), LIVEPATCHES "%s", name);
 	while (!access(file, F_OK))
-		millisecond();
+		wait_a_little();
 	say(cycle, name, "gone", ELAPSED - elapsed);
+	say(cycle, name, "gone_busy", busy() - work);
 	say_callbacks(cycle, name);
 	while (syscall(SYS_delete_module, name, O_NONBLOCK)) {
 		if (errno != EWOULDBLOCK && errno != EBUSY)
 			die("unloading %s", name);
-		millisecond();
+		wait_a_little();
 	}
 }
 

@@ -105,11 +105,17 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Calls against those of the function that was not replaced, which takes the place of C.
     pub bare: Vec<Row>,
+    /// Times in nanoseconds of the guest, waiting included.
+    pub waits: Vec<Row>,
     pub growth: Vec<Growth>,
 }
 
 fn exponent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"))
+}
+
+fn milliseconds(spread: &Spread) -> String {
+    format!("{:.1} to {:.1}", spread.least / 1e6, spread.most / 1e6)
 }
 
 fn count(value: f64) -> String {
@@ -161,6 +167,19 @@ impl Table {
                 row.range()
             );
             let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let _ = writeln!(
+            text,
+            "With the waits, which depend on the moment: guest ms, C and Rust"
+        );
+        for row in &self.waits {
+            let _ = writeln!(
+                text,
+                "  {:<62} {:>14} {:>14}",
+                row.what,
+                milliseconds(&row.c),
+                milliseconds(&row.rust)
+            );
         }
         let _ = writeln!(
             text,
@@ -218,6 +237,20 @@ impl Table {
                 count(row.c.median),
                 row.ratio.median,
                 row.range()
+            );
+        }
+        let _ = writeln!(
+            text,
+            "\nWith the waits, which depend on the moment of the start, in milliseconds of the guest, least to most:\n\n\
+             | | C | Rust |\n|---|---|---|"
+        );
+        for row in &self.waits {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} |",
+                row.what,
+                milliseconds(&row.c),
+                milliseconds(&row.rust)
             );
         }
         let _ = writeln!(
