@@ -72,8 +72,8 @@ pub enum Command {
     /// Host tests, shellcheck, tidy, then the kselftests in the virtual machine
     ///
     /// With --debug only the kselftests and the kernel's own tests, all of them on the debug kernel, as `debug NAME`.
-    /// Without it some of them follow where the debug kernel is built already (rules, sysctl-update, netdev-features,
-    /// asm-trampoline, and faults in coarse steps), and all of them, in fine steps, with CI_FULL=1 in the environment,
+    /// Without it two of them follow where the debug kernel is built already (rules, netdev-features), and all of them,
+    /// the faults point by point and without a limit of time, with CI_FULL=1 in the environment,
     /// which builds that kernel first.
     Test {
         /// Only tests whose name contains this

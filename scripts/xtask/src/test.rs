@@ -70,15 +70,8 @@ const DEATH_CASE: &str = "the kernel dies as expected";
 /// The kernel's own scripts, on our modules.
 const UPSTREAM: &str = "upstream";
 
-/// The suites of the debug kernel that run in a normal test: every rule, the widest use of foreign locks, code that is
-/// changed under way, the faults. They take about a third of the time that all of them take.
-const DEBUG_SOME: [&str; 5] = [
-    "rules",
-    "sysctl-update",
-    "netdev-features",
-    "asm-trampoline",
-    "faults",
-];
+/// The suites of the debug kernel that run in a normal test: every rule, and the widest use of foreign locks.
+const DEBUG_SOME: [&str; 2] = ["rules", "netdev-features"];
 
 /// What stands before the name of a suite that runs on the debug kernel.
 const DEBUG: &str = "debug ";
@@ -930,7 +923,7 @@ mod tests {
             "{usual:?}"
         );
         let some = names(&scripts, DebugSuites::Some, false);
-        assert!(some.contains(&"debug faults".to_owned()));
+        assert!(some.contains(&"debug rules".to_owned()));
         assert!(!some.contains(&"debug x".to_owned()), "{some:?}");
         let all = names(&scripts, DebugSuites::All, true);
         assert_eq!(
@@ -940,11 +933,8 @@ mod tests {
         // By what is typed: the usual one; the debug one by its name, or because there is no other.
         assert_eq!(choose(&some, Some("rule")).unwrap(), ["rules"]);
         assert_eq!(choose(&some, Some("debug rules")).unwrap(), ["debug rules"]);
-        assert_eq!(choose(&some, Some("faults")).unwrap(), ["debug faults"]);
-        assert_eq!(
-            choose(&some, Some("debug")).unwrap(),
-            ["debug rules", "debug faults"]
-        );
+        assert_eq!(choose(&some, Some("debug")).unwrap(), ["debug rules"]);
+        assert_eq!(choose(&all, Some("faults")).unwrap(), ["debug faults"]);
         assert_eq!(choose(&all, Some("rules")).unwrap(), ["debug rules"]);
         assert_eq!(choose(&all, Some("u")).unwrap().len(), 4);
     }
