@@ -169,7 +169,7 @@ def snapshot(command):
     patches = sorted(os.listdir(LIVEPATCH))
     probes = sorted(read(f"{DEBUGFS}/kprobes/list").splitlines())
     traced = sorted(
-        line.split()[0] for line in read(f"{DEBUGFS}/tracing/enabled_functions").splitlines() if line.strip()
+        line.split()[0] for line in read("/sys/kernel/tracing/enabled_functions").splitlines() if line.strip()
     )
     watched = []
     if command:
