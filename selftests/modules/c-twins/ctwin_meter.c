@@ -7,12 +7,10 @@
  *               (below zero: gave back), calls of the allocator; sums over the objects, since the patch was loaded
  *   cost        write the name of a function of the type u64 (u64), `symbol` or `module:symbol`;
  *               read: ticks for 1000 calls of it
- *   idle        read: microseconds that the first processor had nothing to do
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/kernel_stat.h>
 #include <linux/kprobes.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
@@ -210,17 +208,6 @@ static const struct kernel_param_ops cost_ops = {
 };
 module_param_cb(cost, &cost_ops, NULL, 0644);
 MODULE_PARM_DESC(cost, "ticks for 1000 calls of the function that was written");
-
-static int get_idle(char *buffer, const struct kernel_param *kp)
-{
-	return sysfs_emit(buffer, "%llu\n", get_cpu_idle_time_us(0, NULL));
-}
-
-static const struct kernel_param_ops idle_ops = {
-	.get = get_idle,
-};
-module_param_cb(idle, &idle_ops, NULL, 0444);
-MODULE_PARM_DESC(idle, "microseconds that the first processor had nothing to do");
 
 static int __init ctwin_meter_init(void)
 {

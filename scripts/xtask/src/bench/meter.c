@@ -17,10 +17,11 @@
  *   cycle NAME LP...    N times, for each livepatch: load, measure, disable, unload; `-` for no livepatch
  *
  * and prints `@ CYCLE LIVEPATCH WHAT NUMBER`. Times are nanoseconds of the guest; `..._cpu` are those of this
- * process on the processor, `..._busy` those of the processor, whatever it ran: waiting does not count.
+ * process on the processor, `..._work` with what other tasks executed meanwhile: waiting does not count.
  */
 
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -98,11 +99,27 @@ static size_t read_file(const char *file)
 	return last;
 }
 
-/* How long the processor has had something to do; what asking costs is the same each time. */
-static int64_t busy(void)
+/* What all other tasks together have executed so far, kworkers included. */
+static int64_t others(void)
 {
-	read_file(METER "idle");
-	return ELAPSED - strtoll(buffer, NULL, 10) * 1000;
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	int64_t sum = 0;
+
+	if (!proc)
+		die("opening /proc");
+	while ((entry = readdir(proc))) {
+		pid_t pid = strtol(entry->d_name, NULL, 10);
+		struct timespec time;
+		clockid_t clock;
+
+		if (pid <= 0 || pid == getpid() || clock_getcpuclockid(pid, &clock))
+			continue;
+		if (!clock_gettime(clock, &time))
+			sum += time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+	}
+	closedir(proc);
+	return sum;
 }
 
 /* The file is read once before, so that its pages are at hand. */
@@ -183,7 +200,7 @@ static void say_callbacks(const char *cycle, const char *name)
 
 static void measure(const char *cycle, const char *name)
 {
-	int64_t cpu, elapsed, work = busy();
+	int64_t cpu, elapsed, before = others();
 	char file[256];
 
 	load(name, 1, &cpu, &elapsed);
@@ -193,21 +210,22 @@ static void measure(const char *cycle, const char *name)
 	while (read_file(file), *buffer != '0')
 		wait_a_little();
 	say(cycle, name, "complete", ELAPSED - elapsed);
-	say(cycle, name, "complete_busy", busy() - work);
+	say(cycle, name, "complete_work", cpu + others() - before);
 
 	probe(cycle, name);
 
 	snprintf(file, sizeof(file), LIVEPATCHES "%s/enabled", name);
-	work = busy();
+	before = others();
 	elapsed = ELAPSED;
 	cpu = CPU;
 	write_file(file, "0");
-	say(cycle, name, "disable_cpu", CPU - cpu);
+	cpu = CPU - cpu;
+	say(cycle, name, "disable_cpu", cpu);
 	snprintf(file, sizeof(file), LIVEPATCHES "%s", name);
 	while (!access(file, F_OK))
 		wait_a_little();
 	say(cycle, name, "gone", ELAPSED - elapsed);
-	say(cycle, name, "gone_busy", busy() - work);
+	say(cycle, name, "gone_work", cpu + others() - before);
 	say_callbacks(cycle, name);
 	while (syscall(SYS_delete_module, name, O_NONBLOCK)) {
 		if (errno != EWOULDBLOCK && errno != EBUSY)

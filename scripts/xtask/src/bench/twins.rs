@@ -294,9 +294,9 @@ fn evaluate(seen: &Seen, amount: Amount, table: &mut Table) -> Result<()> {
         };
         for (what, text) in [
             ("load_cpu", "insmod's own part"),
-            ("complete_busy", "insmod to \"patching complete\""),
+            ("complete_work", "insmod to \"patching complete\""),
             ("disable_cpu", "disabling, the writer's own part"),
-            ("gone_busy", "disabling to its end"),
+            ("gone_work", "disabling to its end"),
         ] {
             let (c, rust) = pair(&cycle, twin.c, twin.rust, what)?;
             table.rows.push(Row::new(
@@ -443,8 +443,8 @@ fn evaluate(seen: &Seen, amount: Amount, table: &mut Table) -> Result<()> {
     }
 
     for (what, text) in [
-        ("complete_busy", "insmod to \"patching complete\""),
-        ("gone_busy", "disabling to its end"),
+        ("complete_work", "insmod to \"patching complete\""),
+        ("gone_work", "disabling to its end"),
     ] {
         let mut points = (vec![], vec![]);
         for size in amount.functions() {
@@ -456,7 +456,10 @@ fn evaluate(seen: &Seen, amount: Amount, table: &mut Table) -> Result<()> {
             )?;
             let row = Row::new(
                 "Patches with many functions",
-                format!("{size} functions: {text}"),
+                format!(
+                    "{size} function{}: {text}",
+                    if size == 1 { "" } else { "s" }
+                ),
                 "instructions",
                 &c,
                 &rust,
