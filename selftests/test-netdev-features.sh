@@ -65,7 +65,7 @@ give_names()
 udev_settle()
 {
 	if command -v udevadm >/dev/null; then
-		udevadm settle --timeout=30
+		udevadm settle --timeout=120
 	fi
 }
 
@@ -652,6 +652,6 @@ ktap_case "a feature that is wanted but off" feature_that_is_only_wanted
 ktap_case "a feature that no device has does no harm" feature_that_no_card_has
 ktap_case "R13: a patch that replaces it leaves the feature off" replaced
 ktap_case "bad input is refused" bad_input
-ktap_case "devices that come, go and move all the while" restless_devices
 ktap_case "naive: the feature stays on, and a device elsewhere or later is missed" naive
+ktap_case "devices that come, go and move all the while" restless_devices
 ktap_finish
