@@ -10,6 +10,7 @@
 mod browser;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ impl Book {
 
     /// The pages that a reader turns: not those that only mdBook itself makes.
     fn chapters(&self) -> impl Iterator<Item = &PathBuf> {
-        let made = ["print.html", "toc.html", "404.html"].map(Path::new);
+        let made = ["print.html", "toc.html"].map(Path::new);
         self.pages
             .iter()
             .filter(move |p| !made.contains(&p.as_path()))
@@ -97,7 +98,8 @@ fn collect(root: &Path, dir: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
             if !path.ends_with("generated/api") {
                 collect(root, &path, pages)?;
             }
-        } else if path.extension().is_some_and(|end| end == "html") {
+        } else if path.extension().is_some_and(|end| end == "html") && !path.ends_with("404.html") {
+            // (What a server shows for an address that is none has its parts below the server's root.)
             pages.push(path.strip_prefix(root).unwrap_or(&path).to_path_buf());
         }
     }
@@ -201,14 +203,17 @@ fn search(browser: &Browser, book: &Book) -> Result<Complaints> {
     if !telling {
         complaints.push(format!("none of {} results shows the word", hits.len()));
     }
-    for hit in &hits {
-        browser.open(&hit.link)?;
-        complaints.extend(
-            browser
-                .errors()
-                .into_iter()
-                .map(|e| format!("{}: {e}", hit.link)),
-        );
+    let pages: BTreeSet<&str> = hits
+        .iter()
+        .map(|hit| {
+            hit.link
+                .split_once('#')
+                .map_or(hit.link.as_str(), |(page, _)| page)
+        })
+        .collect();
+    for page in pages {
+        browser.open(page)?;
+        complaints.extend(browser.errors().into_iter().map(|e| format!("{page}: {e}")));
     }
     Ok(complaints)
 }
@@ -414,6 +419,8 @@ fn pictures(browser: &Browser, book: &Book, folder: &Path) -> Result<()> {
         browser.open(&book.address(Path::new("index.html")))?;
         browser.theme(theme)?;
         browser.open(&book.address(Path::new(page)))?;
+        browser
+            .ask::<bool>("(document.querySelector('svg.klp-timeline')?.scrollIntoView(), true)")?;
         let file = folder.join(format!("{name}.png"));
         fs::write(&file, browser.picture()?)
             .with_context(|| format!("writing {}", file.display()))?;
