@@ -8,6 +8,7 @@
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/compiler.h>
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
@@ -43,6 +44,7 @@ static int rules_target_wait(void)
 /* What the caller below passes on. A compiler that knew the value would call a copy made for it, which nobody patches. */
 static int (*wait_here)(void) = rules_target_wait;
 
+// ANCHOR: enter
 /*
  * The function that livepatches replace; 0 stands for the original. It gets what it sleeps in from its caller,
  * so that a replacement can sleep there as well. Not static: its declaration must stay what it is.
@@ -52,8 +54,12 @@ noinline int rules_target_enter(int (*wait)(void))
 	int ret = wait();
 
 	/* Work that remains to be done keeps the call above from becoming a jump. */
-	return ret < 0 ? ret : 0;
+	ret = ret < 0 ? ret : 0;
+	/* Else the compiler knows that this is never positive, and its caller below takes every answer for 0. */
+	OPTIMIZER_HIDE_VAR(ret);
+	return ret;
 }
+// ANCHOR_END: enter
 
 static int rules_target_show(struct seq_file *m, void *unused)
 {
