@@ -248,9 +248,9 @@ static void cycle(char *names)
 				measure(cycle, name);
 			else
 				probe(cycle, name);
+			/* Each finds the same: what the last one left behind a grace period is gone by then. */
+			sleep(1);
 		}
-		/* What was freed behind a grace period is freed now. */
-		sleep(1);
 	}
 	fflush(stdout);
 }
