@@ -1,0 +1,264 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# Livepatches are loaded, reversed, disabled and removed again and again, while their targets come and go, a
+# processor goes off- and online, memory gets scarce and tasks run through what is being replaced. At the end
+# the system is as it was before.
+#
+# What happens, and in which order, is drawn from KLP_SEED (printed; by default another one each time); when it
+# happens is up to the machine. KLP_CYCLES (100) is how many loads there are, KLP_SOAK_SECONDS (240) the longest time.
+#
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,selftests,shadow-data,state-handover,sysctl-update
+
+. "$(dirname "$0")/functions.sh"
+. "$(dirname "$0")/rules.sh"
+
+SEED=${KLP_SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
+CYCLES=${KLP_CYCLES:-100}
+SECONDS_MAX=${KLP_SOAK_SECONDS:-240}
+LIMIT=net.ipv4.tcp_challenge_ack_limit
+PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "shadow_data"
+	"asm_trampoline" "state_handover" "rules_subset_1")
+TARGETS=(rules_target rules_other asm_target dummy veth)
+CPU=/sys/devices/system/cpu/cpu1/online
+
+# ---- what must be the same in the end ---------------------------------------
+
+sound()
+{
+	local file
+
+	sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max kernel.overflowuid
+	cut -d ' ' -f 1,3 /proc/modules | sort
+	ls "$KLP_SYSFS"
+	for file in /sys/kernel/debug/kprobes/list /sys/kernel/tracing/enabled_functions; do
+		if [ -e "$file" ]; then
+			# shellcheck disable=SC2016 # the dollar is awk's
+			awk -v file="${file##*/}" 'NF { print file, $1 }' "$file" | sort
+		fi
+	done
+	awk 'NR == 1 { print $NF }' /proc/softirqs
+	awk 'NR == 1 { print $NF }' /proc/net/raw
+	for file in /proc/[0-9]*/patch_state; do
+		# No task is left in a transition.
+		cat "$file" 2>/dev/null
+	done | sort -u
+}
+
+# ---- who disturbs -------------------------------------------------------------
+
+# draw N: a number below N, into DRAWN
+draw()
+{
+	DRAWN=$((RANDOM % $1))
+}
+
+nap()
+{
+	draw "$1"
+	sleep "$(printf '0.%03d' "$DRAWN")"
+}
+
+# Ends, as all who disturb, when it can finish what it has begun.
+going_on()
+{
+	[ ! -e "$KLP_TMP/enough" ]
+}
+
+targets_come_and_go()
+{
+	local target out
+
+	RANDOM=$((SEED + 1))
+	while going_on; do
+		draw "${#TARGETS[@]}"
+		target=${TARGETS[DRAWN]}
+		if [ -d "/sys/module/$target" ]; then
+			# It may be busy for a moment, as a livepatch looks at it.
+			rmmod "$target" 2>/dev/null || true
+		elif ! out=$(add_module "$target" 2>&1); then
+			# failing_pre_patch refuses veth and dummy while the limit is not its own.
+			grep -qE 'resource busy|File exists' <<< "$out" || {
+				echo "$target: $out" >> "$KLP_TMP/bad"
+			}
+		fi
+		echo "$target" >> "$KLP_TMP/moved"
+		nap 400
+	done
+}
+
+add_module()
+{
+	local ko
+
+	if ko=$(find_ko "$1"); then
+		insmod "$ko"
+	else
+		modprobe "$1"
+	fi
+}
+
+processors_come_and_go()
+{
+	RANDOM=$((SEED + 2))
+	while going_on; do
+		echo 0 > "$CPU" || echo "cannot take the processor away" >> "$KLP_TMP/bad"
+		nap 900
+		echo 1 > "$CPU" || echo "cannot bring the processor back" >> "$KLP_TMP/bad"
+		echo 1 >> "$KLP_TMP/hotplugged"
+		nap 900
+	done
+}
+
+# Takes most of the memory that is there, touches it, gives it back.
+memory_gets_scarce()
+{
+	echo 1000 > /proc/self/oom_score_adj
+	exec python3 - "$KLP_TMP/enough" <<-'EOF'
+		import os, sys, time
+		while not os.path.exists(sys.argv[1]):
+		    free = next(int(l.split()[1]) for l in open("/proc/meminfo") if l.startswith("MemAvailable"))
+		    hog = []
+		    for _ in range(max(1, free * 7 // 10 // 4096)):
+		        hog.append(bytearray(4 << 20))
+		        hog[-1][::4096] = b"x" * 1024
+		        if os.path.exists(sys.argv[1]):
+		            break
+		    time.sleep(0.5)
+		    del hog
+		    time.sleep(0.5)
+	EOF
+}
+
+# Tasks in the replaced functions. Not those of asm_target: in Linux 7.2 a debugfs file that a Rust module makes does
+# not hold the module (its operations have no owner), and to close one that is gone is a use after free.
+readers()
+{
+	exec python3 - "$KLP_TMP/enough" <<-'EOF'
+		import os, socket, sys
+		count = 0
+		while not os.path.exists(sys.argv[1]):
+		    with socket.socket(socket.AF_INET, socket.SOCK_RAW, 1 + count % 200):
+		        for path in ["/proc/net/raw", "/proc/softirqs", "/proc/rules_target"]:
+		            try:
+		                open(path).read()
+		            except OSError:
+		                pass  # its module is not there
+		    count += 1
+	EOF
+}
+
+# ---- the livepatches ----------------------------------------------------------
+
+# May come too late, or while another transition runs: both are refused, and neither does harm.
+turn()
+{
+	klp__to_file "$KLP_SYSFS/$1/enabled" "$2" 2>/dev/null && TURNS=$((TURNS + 1))
+	return 0
+}
+
+has_ended()
+{
+	[ ! -e "$KLP_SYSFS/$1" ] || file_is "$KLP_SYSFS/$1/transition" 0
+}
+
+is_off()
+{
+	# Whoever was refused asks again.
+	if file_is "$KLP_SYSFS/$1/enabled" 1; then
+		klp__to_file "$KLP_SYSFS/$1/enabled" 0 2>/dev/null
+	fi
+	[ ! -e "$KLP_SYSFS/$1" ]
+}
+
+is_removed()
+{
+	[ ! -d "/sys/module/$1" ] || rmmod "$1" 2>/dev/null
+}
+
+one_cycle()
+{
+	local words mod ko out turns
+
+	draw "${#PATCHES[@]}"
+	read -r -a words <<< "${PATCHES[DRAWN]}"
+	mod=${words[0]}
+	ko=$(find_ko "$mod") || fail "no $mod.ko"
+	if ! out=$(insmod "$ko" "${words[@]:1}" 2>&1); then
+		# failing_pre_patch wants to be asked again (EAGAIN), or meets veth under the old limit.
+		grep -qE 'resource busy|temporarily unavailable' <<< "$out" || fail "$mod: $out"
+		REFUSED=$((REFUSED + 1))
+		return 0
+	fi
+	draw 4
+	turns=$DRAWN
+	while [ "$turns" -gt 0 ]; do
+		nap 300
+		turn "$mod" 0
+		nap 100
+		turn "$mod" 1
+		turns=$((turns - 1))
+	done
+	wait_for has_ended "$mod" || fail "the transition of $mod does not end: $(klp__stuck)"
+	nap 300
+	wait_for is_off "$mod" || fail "$mod cannot be disabled: $(klp__stuck)"
+	wait_for is_removed "$mod" || fail "$mod cannot be removed"
+}
+
+soak()
+{
+	local started pid pids=() cycle=0
+
+	: > "$KLP_TMP/bad"
+	: > "$KLP_TMP/moved"
+	: > "$KLP_TMP/hotplugged"
+	printf '%s\n' "${TARGETS[@]}" "${PATCHES[@]%% *}" >> "$KLP_TMP/loaded"
+	for mod in "${TARGETS[@]}" "${PATCHES[@]%% *}"; do
+		on_exit klp__drop_mod "$mod"
+	done
+	save_sysctl "$LIMIT" net.core.max_skb_frags
+	sysctl -q -w "$LIMIT=100" net.core.max_skb_frags=17
+	uid_65534
+	sound > "$KLP_TMP/before"
+	on_exit klp__to_file "$CPU" 1
+
+	diag "seed $SEED, at most $CYCLES cycles and $SECONDS_MAX s"
+	targets_come_and_go & pids+=($!)
+	processors_come_and_go & pids+=($!)
+	memory_gets_scarce & pids+=($!)
+	readers & pids+=($!)
+
+	RANDOM=$SEED
+	TURNS=0
+	REFUSED=0
+	started=$SECONDS
+	while [ "$cycle" -lt "$CYCLES" ] && [ $((SECONDS - started)) -lt "$SECONDS_MAX" ]; do
+		one_cycle
+		cycle=$((cycle + 1))
+	done
+	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $REFUSED loads refused," \
+		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"
+
+	touch "$KLP_TMP/enough"
+	for pid in "${pids[@]}"; do
+		wait "$pid" || fail "who disturbs has died: $pid"
+	done
+	for mod in "${TARGETS[@]}"; do
+		wait_for is_removed "$mod" || fail "$mod cannot be removed"
+	done
+	[ ! -s "$KLP_TMP/bad" ] || fail "$(cat "$KLP_TMP/bad")"
+	expect_file "$CPU" 1
+	[ "$cycle" -gt 4 ] || fail "only $cycle cycles: this machine is too slow to say anything"
+	[ -s "$KLP_TMP/hotplugged" ] || fail "no processor ever went"
+	sound > "$KLP_TMP/after"
+	diff -u "$KLP_TMP/before" "$KLP_TMP/after" >&2 || fail "^ the system is not as before"
+}
+
+require_command awk python3 sysctl
+require_config CONFIG_HOTPLUG_CPU
+require_file "$CPU"
+require_module veth dummy
+rules_needs rules_all rules_target rules_other rules_subset_1 asm_target "${PATCHES[@]%% *}"
+ktap_plan 1
+ktap_case "many cycles leave the system as it was" soak
+ktap_finish
