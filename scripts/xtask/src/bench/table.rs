@@ -92,8 +92,11 @@ impl Growth {
 
     fn mark(&self) -> &'static str {
         match (self.c, self.rust) {
-            (Some(c), _) if c > LINEAR => "worse than linear, in C as well",
+            (Some(c), Some(rust)) if c > LINEAR && rust > LINEAR => {
+                "worse than linear, in C as well"
+            }
             (_, Some(rust)) if rust > LINEAR => "worse than linear: a defect",
+            (Some(c), _) if c > LINEAR => "worse than linear in C",
             _ => "",
         }
     }
