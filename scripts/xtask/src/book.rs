@@ -189,7 +189,10 @@ fn tools() -> Result<PathBuf> {
     let root = paths::tools()?;
     if TOOLS.iter().any(|tool| !is_installed(&root, tool)) {
         create(&root)?;
-        let _lock = lock::lock(&paths::cache()?.join("book.lock"), "installs the book's tools")?;
+        let _lock = lock::lock(
+            &paths::cache()?.join("book.lock"),
+            "installs the book's tools",
+        )?;
         for tool in TOOLS.iter().filter(|tool| !is_installed(&root, tool)) {
             install(&root, tool)?;
         }

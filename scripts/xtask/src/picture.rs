@@ -288,7 +288,10 @@ livepatch: 'fix': unpatching complete
     #[test]
     fn nothing_looks_like_a_link() {
         let svg = draw("t", "# opened by cat[7]\n");
-        assert!(!svg.contains('[') && svg.contains("cat&#91;7&#93;"), "{svg}");
+        assert!(
+            !svg.contains('[') && svg.contains("cat&#91;7&#93;"),
+            "{svg}"
+        );
     }
 
     #[test]

@@ -169,12 +169,7 @@ impl<P, T: Send + Sync + 'static> Shadow<P, T> {
     /// # Errors
     ///
     /// `ENOMEM`; the error of `init`, which the kernel logs.
-    pub fn attach<E>(
-        &self,
-        parent: *const P,
-        flags: Flags,
-        init: impl PinInit<T, E>,
-    ) -> Result
+    pub fn attach<E>(&self, parent: *const P, flags: Flags, init: impl PinInit<T, E>) -> Result
     where
         Error: From<E>,
     {
