@@ -177,6 +177,21 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
             ));
         }
     }
+    // A chapter without a sample tells of something that nobody builds.
+    for entry in fs::read_dir(root.join("book/src/samples"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let page = PathBuf::from(entry.file_name());
+        let stem = page.file_stem().unwrap_or_default().to_string_lossy();
+        if stem != "index" && !samples.iter().any(|sample| sample.stem == stem) {
+            complaints.push(format!(
+                "book/src/samples/{}: there is no such sample",
+                page.display()
+            ));
+        }
+    }
     // A folder without metadata is no sample to anybody.
     for entry in fs::read_dir(root.join("samples"))
         .into_iter()
@@ -434,6 +449,10 @@ mod tests {
         );
         write(root, "book/book.toml", "");
         assert_eq!(parts(root, &[sample()]).len(), 2);
+        write(root, "book/src/samples/gone.md", "");
+        write(root, "book/src/samples/index.md", "");
+        let gone = "book/src/samples/gone.md: there is no such sample";
+        assert_eq!(parts(root, &[sample()])[2..], [gone]);
         write(root, "samples/other/Kbuild", "");
         assert!(parts(root, &[]).iter().any(|c| c.contains("samples/other")));
     }
