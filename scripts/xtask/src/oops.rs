@@ -222,6 +222,22 @@ pub fn last_words(log: &str) -> String {
     text
 }
 
+/// Do two stories of guests that died tell the same? Of the death itself only that it was one by an oops counts: freed
+/// text holds breakpoints until it loses its right to be executed, and the kernel dies of the one or of the other.
+pub fn same_last_words(a: &str, b: &str) -> bool {
+    let told = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| !line.starts_with("BUG: unable to handle"))
+            .map(|line| match line {
+                _ if line.starts_with("Oops: ") => "Oops".to_owned(),
+                _ if line.starts_with("Kernel panic - not syncing: ") => "panic".to_owned(),
+                _ => line.to_owned(),
+            })
+            .collect()
+    };
+    told(a) == told(b)
+}
+
 /// The same lines with source files and line numbers, as far as the kernel's own
 /// `decode_stacktrace.sh` can tell; unchanged where it cannot.
 pub fn symbolize(kernel: &Kernel, modules: &Path, lines: &[String]) -> Vec<String> {
@@ -274,6 +290,21 @@ mod tests {
 [    3.938118]  </TASK>
 [    3.938845] Kernel Offset: disabled
 ";
+
+    #[test]
+    fn a_death_may_have_two_causes_and_one_story() {
+        let story = "% rmmod m\nOops: int3: 0000 [#1] SMP\nRIP: 0010:<address>\n\
+                     Kernel panic - not syncing: Fatal exception in interrupt\n";
+        let fault = "% rmmod m\nBUG: unable to handle page fault for address: <address>\n\
+                     Oops: Oops: 0011 [#1] SMP\nRIP: 0010:<address>\n\
+                     Kernel panic - not syncing: Fatal exception\n";
+        assert!(same_last_words(story, fault));
+        assert!(!same_last_words(
+            story,
+            &fault.replace("rmmod m", "rmmod n")
+        ));
+        assert!(!same_last_words(story, "% rmmod m\n"));
+    }
 
     #[test]
     fn a_panic_is_found_with_its_trace() {
