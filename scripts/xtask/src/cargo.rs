@@ -80,11 +80,15 @@ pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
         .arg("--no-deps")
         .env("RUSTDOC", rustdoc)
         .env("CARGO_ENCODED_RUSTDOCFLAGS", encoded(&flags));
-    side.run(&mut command)?;
-    Ok(side
+    let folder = side
         .target_dir()
         .join(target_name(&side.target))
-        .join("doc"))
+        .join("doc");
+    side.run(&mut command).inspect_err(|_| {
+        // rustdoc refuses files that it has half written, so nothing is left of them.
+        let _ = fs::remove_dir_all(&folder);
+    })?;
+    Ok(folder)
 }
 
 /// `cargo xtask rust-analyzer`.
