@@ -305,6 +305,12 @@ struct Timeline {
 fn all_timelines(browser: &Browser, book: &Book) -> Result<BTreeMap<PathBuf, Vec<Timeline>>> {
     let mut found = BTreeMap::new();
     for page in book.chapters() {
+        let text = fs::read_to_string(book.root.join(page))
+            .with_context(|| format!("reading {}", page.display()))?;
+        // The browser is asked only where there is something to see.
+        if !text.contains("klp-timeline") {
+            continue;
+        }
         browser.open(&book.address(page))?;
         let timelines: Vec<Timeline> = browser.ask(TIMELINES)?;
         if !timelines.is_empty() {

@@ -18,6 +18,7 @@ use anyhow::Context;
 use anyhow::Result;
 
 use crate::cargo;
+use crate::catalog;
 use crate::cli::KernelArgs;
 use crate::error;
 use crate::error::Failure;
@@ -240,7 +241,8 @@ fn generate(args: &KernelArgs) -> Result<()> {
         }
     }
     let kernel = Kernel::ensure(args)?;
-    kbuild::build(&kernel, &[])?;
+    let samples: Vec<String> = catalog::samples()?.into_iter().map(|s| s.stem).collect();
+    kbuild::build(&kernel, &samples)?;
     write_new(&to.join("samples.md"), &tables::samples(&kernel)?)?;
     let api = cargo::doc(args)?;
     copy_folder(&api, &to.join("api"))

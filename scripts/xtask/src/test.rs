@@ -774,6 +774,18 @@ fn script_timeout(settings: &Path) -> Duration {
         .map_or(TIMEOUT, Duration::from_secs)
 }
 
+/// The cases as a script reported them.
+fn reported(cases: Vec<ktap::Case>) -> Vec<Case> {
+    cases
+        .into_iter()
+        .map(|case| Case {
+            name: case.name,
+            verdict: case.verdict,
+            said: case.said,
+        })
+        .collect()
+}
+
 /// The cases that a script reported, and what its end says of them.
 fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
     let report = ktap::parse(output);
@@ -791,15 +803,7 @@ fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
             return vec![Case::new("all of it", Verdict::Skip(why.clone()))];
         }
     }
-    let mut cases: Vec<Case> = report
-        .cases
-        .into_iter()
-        .map(|case| Case {
-            name: case.name,
-            verdict: case.verdict,
-            said: case.said,
-        })
-        .collect();
+    let mut cases = reported(report.cases);
     let mut wrong = report.problems;
     match end {
         End::Exited(0) => {
@@ -832,15 +836,7 @@ fn kernel_cases(output: &str, end: &End) -> Vec<Case> {
 
 /// The cases of a script whose kernel died as it was meant to: those that it reported before, and that one.
 fn fatal_cases(output: &str) -> Vec<Case> {
-    let mut cases: Vec<Case> = ktap::parse(output)
-        .cases
-        .into_iter()
-        .map(|case| Case {
-            name: case.name,
-            verdict: case.verdict,
-            said: case.said,
-        })
-        .collect();
+    let mut cases = reported(ktap::parse(output).cases);
     cases.push(Case::new(DEATH_CASE, Verdict::Pass));
     cases
 }
