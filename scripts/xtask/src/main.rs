@@ -32,6 +32,7 @@ mod timeline;
 mod upstream;
 mod vm;
 
+use std::panic;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -42,6 +43,7 @@ use cli::Command;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    bear_closed_pipes();
     if let Err(error) = process::catch_signals() {
         return error::report(&error);
     }
@@ -49,6 +51,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),
     }
+}
+
+/// A reader that has seen enough, such as `head`, is no accident to tell of. The panic itself goes on, since what was
+/// half-made is cleaned up on its way.
+fn bear_closed_pipes() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>();
+        if !text.is_some_and(|text| text.ends_with("Broken pipe (os error 32)")) {
+            usual(info);
+        }
+    }));
 }
 
 fn dispatch(cli: &Cli) -> Result<()> {
