@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-"""Load a livepatch again and again, and each time let another allocation fail.
+"""Load a livepatch again and again, and each time let something else fail: an allocation, or a call.
 
     fail_nth.py [OPTION…] FILE.ko [PARAMETER=VALUE…]
 
 Each time the load must either succeed, and then do what it does otherwise, or fail with an errno; either
-way nothing may be left behind. "Nothing" is: the loaded modules with their users, the livepatches, the
-kprobes, the functions that ftrace has its hands on, and what the command of --watch prints.
+way nothing may be left behind, and a later load must work. "Nothing" is: the loaded modules with their users,
+the livepatches, the kprobes, the functions that ftrace has its hands on, and what the command of --watch prints.
 
-Three sweeps (--sweep):
-  init      faults in the task that loads, from the module's init on: the livepatch core, the callbacks
-  loader    faults in the task that loads, from the system call on: the whole module loader as well
-  complete  faults wherever the transition ends, usually a kworker: post_patch and post_unpatch
+Four sweeps (--sweep):
+  init      allocations of the task that loads, from the module's init on: the livepatch core, the callbacks
+  loader    allocations of the task that loads, from the system call on: the whole module loader as well
+  complete  allocations wherever the transition ends, usually a kworker: post_patch and post_unpatch
+  calls     calls of the task that loads, of the functions in CALLS; needs --fail-call
 
-The first two count allocations with /proc/self/fail-nth. That counter belongs to one task, so for the last one
-the injection's own `space` is used: so many bytes may be allocated, then one allocation fails.
+The first two count allocations with /proc/self/fail-nth. That counter belongs to one task, so for the third one
+the injection's own `space` is used: so many bytes may be allocated, then one allocation fails. Calls fail by the
+module fail_call, since the kernel's own fail_function takes only functions that are declared for it.
 
 Prints a line for each point that was tried, and at the end one that adds them up, both as KEY=VALUE.
 Exit status: 0 all is well; 1 something was left, or did not work; 2 wrong usage.
@@ -24,6 +26,7 @@ import argparse
 import collections
 import ctypes
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -36,6 +39,45 @@ LIVEPATCH = "/sys/kernel/livepatch"
 FINIT_MODULE = 313  # x86-64
 DELETE_MODULE = 176
 MCL_CURRENT, MCL_FUTURE = 1, 2
+
+# Functions on the way from insmod to "patching complete" that can fail, and what they return then: what the livepatch
+# core and callbacks call, and the steps of the module loader. One that a kernel has inlined is told as no_such_function;
+# its callers are there.
+CALLS = {
+    # kernel/livepatch: core.c, patch.c, transition.c
+    "klp_init_patch": -errno.ENOMEM,
+    "klp_init_object_loaded": -errno.ENOENT,
+    "klp_find_object_symbol": -errno.EINVAL,
+    "klp_apply_section_relocs": -errno.ENOEXEC,
+    "klp_is_patch_compatible": 0,
+    "klp_patch_object": -errno.EBUSY,
+    "klp_module_coming": -errno.EBUSY,
+    "kallsyms_lookup_size_offset": 0,
+    "kobject_add": -errno.EEXIST,
+    "try_module_get": 0,
+    "ftrace_set_filter_ip": -errno.EINVAL,
+    "register_ftrace_function": -errno.EBUSY,
+    # what callbacks call
+    "register_kprobe": -errno.EINVAL,
+    "register_netdevice_notifier": -errno.EEXIST,
+    "kobject_create_and_add": 0,
+    "sysfs_create_file_ns": -errno.EEXIST,
+    # kernel/module: in the order of load_module()
+    "kernel_read_file": -errno.EIO,
+    "apply_relocate_add": -errno.ENOEXEC,
+    "module_finalize": -errno.EINVAL,
+    "complete_formation": -errno.ENOEXEC,
+    "module_enable_text_rox": -errno.ENOMEM,
+    "module_enable_rodata_ro": -errno.ENOMEM,
+    "module_enable_data_nx": -errno.ENOMEM,
+    # notifier_from_errno(-ENOMEM)
+    "blocking_notifier_call_chain_robust": 0x8001 + errno.ENOMEM,
+    "parse_args": -errno.EINVAL,
+    "mod_sysfs_setup": -errno.ENOMEM,
+    "module_param_sysfs_setup": -errno.ENOMEM,
+    "sysfs_create_group": -errno.EEXIST,
+    "module_enable_rodata_ro_after_init": -errno.ENOMEM,
+}
 
 libc = ctypes.CDLL(None, use_errno=True)
 patience = int(os.environ.get("KLP_WAIT", "60"))
@@ -66,19 +108,19 @@ def wait_for(what, condition):
     raise Wrong(f"{what}: still not so after {patience} s")
 
 
+def functions():
+    """The kernel's own functions and where they begin; a name that several have is not there."""
+    found = collections.defaultdict(list)
+    for address, kind, name, *module in map(str.split, open("/proc/kallsyms")):
+        if kind in "tTwW" and not module:
+            found[name].append(int(address, 16))
+    return {name: places[0] for name, places in found.items() if len(places) == 1}
+
+
 def range_of(symbol):
     """Where the code of a kernel function begins and ends."""
-    text = sorted(
-        int(address, 16)
-        for address, kind, *_ in map(str.split, open("/proc/kallsyms"))
-        if kind in "tTwW"
-    )
-    start = next(
-        int(address, 16)
-        for address, _, name, *_ in map(str.split, open("/proc/kallsyms"))
-        if name == symbol
-    )
-    return start, next(address for address in text if address > start)
+    places = functions()
+    return places[symbol], min(address for address in places.values() if address > places[symbol])
 
 
 class Injection:
@@ -90,9 +132,11 @@ class Injection:
         "fail_page_alloc": {"ignore-gfp-wait": "N", "ignore-gfp-highmem": "N", "min-order": "0"},
     }
 
-    def __init__(self, symbol):
+    def __init__(self, below, not_below):
+        """Faults only below the function `below`, if there is one, and not below `not_below`."""
         self.old = {}
-        start, end = range_of(symbol) if symbol else (0, 2**64 - 1)
+        start, end = range_of(below) if below else (0, 2**64 - 1)
+        reject_start, reject_end = range_of(not_below) if not_below else (0, 0)
         for name, wanted in self.WANTED.items():
             common = {
                 "probability": 0,
@@ -104,6 +148,8 @@ class Injection:
                 "stacktrace-depth": 32,
                 "require-start": hex(start),
                 "require-end": hex(end),
+                "reject-start": hex(reject_start),
+                "reject-end": hex(reject_end),
             }
             for file, value in {**common, **wanted}.items():
                 path = f"{DEBUGFS}/{name}/{file}"
@@ -124,19 +170,27 @@ class Module:
         self.path = shutil.copy(ko, self.dir)
         subprocess.run(["strip", "--strip-debug", self.path], stderr=subprocess.DEVNULL, check=False)
         self.fail_nth = os.open("/proc/self/fail-nth", os.O_RDWR)
+        self.make_it_fail = os.open("/proc/self/make-it-fail", os.O_RDWR)
 
-    def insmod(self, nth):
+    def insmod(self, nth=0, for_fail_call=True):
         """Load it, and let the nth allocation fail. Answers (errno or 0, how many more it would have taken)."""
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         nth = str(nth).encode()
         # Nothing but the system call comes between.
+        os.pwrite(self.make_it_fail, b"1" if for_fail_call else b"0", 0)
         os.pwrite(self.fail_nth, nth, 0)
         ret = libc.syscall(FINIT_MODULE, fd, self.params, 0)
         error = ctypes.get_errno() if ret else 0
         left = int(os.pread(self.fail_nth, 16, 0))
         os.pwrite(self.fail_nth, b"0", 0)
+        os.pwrite(self.make_it_fail, b"0", 0)
         os.close(fd)
         return error, left
+
+    def forget(self):
+        os.close(self.fail_nth)
+        os.close(self.make_it_fail)
+        shutil.rmtree(self.dir)
 
     def rmmod(self):
         def gone():
@@ -161,6 +215,32 @@ class Module:
         if os.path.isdir(self.folder()):
             write(f"{self.folder()}/enabled", 0)
             wait_for(f"end of {self.name}", lambda: not os.path.exists(self.folder()))
+
+
+class FailCall:
+    """Lets the nth call of a function fail, for as long as it is entered. Afterwards `calls` says how many there were."""
+
+    def __init__(self, ko, address, retval, nth):
+        self.module = Module(ko, [f"address={address:#x}", f"retval={retval}", f"nth={nth}"])
+        self.calls = None
+
+    def __enter__(self):
+        error, _ = self.module.insmod(for_fail_call=False)
+        if error:
+            self.module.forget()
+            raise Wrong(f"{self.module.name} {self.module.params.value.decode()}: {os.strerror(error)}")
+        return self
+
+    def __exit__(self, *_):
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(log, 0, os.SEEK_END)
+        self.module.rmmod()
+        self.module.forget()
+        while self.calls is None:
+            line = os.read(log, 8192).decode(errors="replace")
+            if "fail_call: calls: " in line:
+                self.calls = int(line.split()[-1])
+        os.close(log)
 
 
 def snapshot(command):
@@ -196,6 +276,7 @@ class Sweep:
         self.args = args
         self.module = Module(args.ko, args.params)
         self.seen = collections.Counter()
+        self.end = time.monotonic() + args.seconds
         self.off = snapshot(args.watch)
         self.on = None
 
@@ -214,7 +295,7 @@ class Sweep:
 
     def plain(self, what):
         """A load without a fault works."""
-        error, _ = self.module.insmod(0)
+        error, _ = self.module.insmod()
         if error:
             raise Wrong(f"{what}: {errno.errorcode.get(error, error)}")
         self.module.wait_enabled()
@@ -225,6 +306,12 @@ class Sweep:
         self.unload()
         self.check_off(what)
 
+    def out_of_time(self, where):
+        out = time.monotonic() > self.end
+        if out:
+            print(f"out of time before {where}", flush=True)
+        return out
+
     def in_task(self):
         """Each point, the last one first: there the callbacks are, should the time run out."""
         most = 1 << 20
@@ -234,48 +321,68 @@ class Sweep:
         self.module.wait_enabled()
         self.unload()
         points = most - left
-        end = time.monotonic() + self.args.seconds
         for nth in range(points, 0, -self.args.step):
-            if time.monotonic() > end:
-                print(f"out of time before point={nth}", flush=True)
+            if self.out_of_time(f"point={nth}"):
                 break
-            self.point(nth)
+            error, left = self.module.insmod(nth)
+            # Where some are left, this load had a few less than the one that was counted.
+            self.judge(f"point={nth}", error, reached=not left)
         return points
 
-    def point(self, nth):
-        what = f"point {nth}"
-        error, left = self.module.insmod(nth)
-        if left and not error:
-            # This load had a few less than the one that was counted.
-            result = "not_reached"
-        elif error:
+    def in_calls(self):
+        """Each call of each function."""
+        points = 0
+        places = functions()
+        for name, retval in CALLS.items():
+            if name not in places:
+                print(f"call={name} result=no_such_function", flush=True)
+                continue
+            for nth in itertools.count(1):
+                if self.out_of_time(f"call={name}:{nth}"):
+                    return points
+                with FailCall(self.args.fail_call, places[name], retval, nth) as fail:
+                    error, _ = self.module.insmod()
+                    if not error:
+                        self.module.wait_enabled()
+                reached = fail.calls >= nth
+                if error or reached:
+                    points += 1
+                    self.judge(f"call={name}:{nth}", error, reached)
+                if not reached:
+                    if not error:
+                        self.unload()
+                    break
+        return points
+
+    def judge(self, where, error, reached):
+        """What a load may be like that met a fault, and what comes after it."""
+        if error:
             result = errno.errorcode.get(error, str(error))
         else:
-            result = "loaded"
+            result = "loaded" if reached else "not_reached"
         self.seen[result] += 1
-        print(f"point={nth} result={result}", flush=True)
+        print(f"{where} result={result}", flush=True)
         if error:
-            self.check_off(f"{what}, refused with {result}")
+            self.check_off(f"{where}, refused with {result}")
             if self.args.next:
-                self.plain(f"{what}, the load after it")
+                self.plain(f"{where}, the load after it")
         else:
             self.module.wait_enabled()
-            compare(f"{what}, loaded in spite", self.on, snapshot(self.args.watch))
+            compare(f"{where}, loaded in spite", self.on, snapshot(self.args.watch))
             self.unload()
-            self.check_off(f"{what}, loaded in spite, then unloaded")
+            self.check_off(f"{where}, loaded in spite, then unloaded")
 
     def at_completion(self):
         """So many bytes are there, then one allocation fails, in the load or in the unload."""
         attr = f"{DEBUGFS}/failslab"
         points = set()
-        end = time.monotonic() + self.args.seconds
         for phase in ("post_patch", "post_unpatch"):
             space = 0
-            while time.monotonic() < end:
+            while not self.out_of_time(f"{phase}:{space}"):
                 faulty = phase == "post_patch"
                 if faulty:
                     self.arm(attr, space)
-                error, _ = self.module.insmod(0)
+                error, _ = self.module.insmod()
                 if error:
                     raise Wrong(f"{phase}: {errno.errorcode.get(error, error)}")
                 self.module.wait_enabled()
@@ -304,38 +411,47 @@ class Sweep:
 
     def run(self):
         self.plain("before the sweep")
-        symbol = {"init": "do_init_module", "loader": None, "complete": "klp_complete_transition"}[self.args.sweep]
-        injection = Injection(symbol)
+        sweep, *where = {
+            "init": (self.in_task, "do_init_module", None),
+            "loader": (self.in_task, None, None),
+            # ftrace needs memory to let go of a function; the core answers with a WARN when there is none.
+            "complete": (self.at_completion, "klp_complete_transition", "klp_unpatch_objects"),
+            "calls": (self.in_calls, None, None),
+        }[self.args.sweep]
+        injection = Injection(*where)
         try:
-            points = self.at_completion() if self.args.sweep == "complete" else self.in_task()
+            points = sweep()
         finally:
             injection.restore()
-            shutil.rmtree(self.module.dir)
         tried = sum(self.seen.values())
         results = " ".join(f"{name.replace(' ', '_')}={count}" for name, count in sorted(self.seen.items()))
         print(f"points={points} tried={tried} {results}", flush=True)
         # After all of them it still works.
-        self.module = Module(self.args.ko, self.args.params)
         self.plain("after the sweep")
-        shutil.rmtree(self.module.dir)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sweep", choices=["init", "loader", "complete"], default="init")
+    parser.add_argument("--sweep", choices=["init", "loader", "complete", "calls"], default="init")
     parser.add_argument("--step", type=int, default=1, help="try only every STEPth point")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no point after so long")
     parser.add_argument("--next", action="store_true", help="a load without a fault after each refused one")
+    parser.add_argument("--fail-call", metavar="FILE.ko", help="the module that lets calls fail")
     parser.add_argument("--watch", help="a command whose output must be the same before and after")
     parser.add_argument("ko")
     parser.add_argument("params", nargs="*")
     args = parser.parse_args()
+    if args.sweep == "calls" and not args.fail_call:
+        parser.error("--sweep calls needs --fail-call")
     libc.mlockall(MCL_CURRENT | MCL_FUTURE)
+    sweep = Sweep(args)
     try:
-        Sweep(args).run()
+        sweep.run()
     except Wrong as wrong:
         print(f"wrong: {wrong}", flush=True)
         sys.exit(1)
+    finally:
+        sweep.module.forget()
 
 
 if __name__ == "__main__":

@@ -26,11 +26,19 @@ CPU=/sys/devices/system/cpu/cpu1/online
 
 # ---- what must be the same in the end ---------------------------------------
 
+# What livepatches change, and have to give back before they go.
+values()
+{
+	sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max kernel.overflowuid
+	awk 'NR == 1 { print $NF }' /proc/softirqs
+	awk 'NR == 1 { print $NF }' /proc/net/raw
+}
+
 sound()
 {
 	local file
 
-	sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max kernel.overflowuid
+	values
 	cut -d ' ' -f 1,3 /proc/modules | sort
 	ls "$KLP_SYSFS"
 	for file in /sys/kernel/debug/kprobes/list /sys/kernel/tracing/enabled_functions; do
@@ -39,8 +47,6 @@ sound()
 			awk -v file="${file##*/}" 'NF { print file, $1 }' "$file" | sort
 		fi
 	done
-	awk 'NR == 1 { print $NF }' /proc/softirqs
-	awk 'NR == 1 { print $NF }' /proc/net/raw
 	for file in /proc/[0-9]*/patch_state; do
 		# No task is left in a transition.
 		cat "$file" 2>/dev/null
@@ -186,6 +192,8 @@ one_cycle()
 	read -r -a words <<< "${PATCHES[DRAWN]}"
 	mod=${words[0]}
 	ko=$(find_ko "$mod") || fail "no $mod.ko"
+	NOW=${words[*]}
+	log "# soak: $NOW"
 	if ! out=$(insmod "$ko" "${words[@]:1}" 2>&1); then
 		# failing_pre_patch wants to be asked again (EAGAIN), or meets veth under the old limit.
 		grep -qE 'resource busy|temporarily unavailable' <<< "$out" || fail "$mod: $out"
@@ -221,6 +229,7 @@ soak()
 	save_sysctl "$LIMIT" net.core.max_skb_frags
 	sysctl -q -w "$LIMIT=100" net.core.max_skb_frags=17
 	uid_65534
+	values > "$KLP_TMP/values"
 	sound > "$KLP_TMP/before"
 	on_exit klp__to_file "$CPU" 1
 
@@ -237,6 +246,7 @@ soak()
 	while [ "$cycle" -lt "$CYCLES" ] && [ $((SECONDS - started)) -lt "$SECONDS_MAX" ]; do
 		one_cycle
 		cycle=$((cycle + 1))
+		values | diff -u "$KLP_TMP/values" - >&2 || fail "^ $NOW has left that behind, in cycle $cycle"
 	done
 	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $REFUSED loads refused," \
 		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"

@@ -2,17 +2,18 @@
 
 //! Puts a kprobe where another module livepatches.
 
+mod probe;
+
 use kernel::{
-    error::to_result,
     ffi::c_ulong,
-    prelude::*,
-    types::Opaque, //
+    prelude::*, //
 };
+use probe::Probe;
 
 klp::bindings!();
 
 module! {
-    type: Probe,
+    type: OnCmdline,
     name: "test_klp_kprobe",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a kprobe on a function that is patched",
@@ -25,45 +26,21 @@ klp::param! {
 }
 
 /// A kprobe on `cmdline_proc_show`.
-///
-/// # Invariants
-///
-/// The probe is registered.
-#[pin_data(PinnedDrop)]
-struct Probe {
+#[pin_data]
+struct OnCmdline {
     #[pin]
-    raw: Opaque<bindings::kprobe>,
+    _probe: Probe,
 }
 
-// SAFETY: Only the kprobes core accesses the probe, under its own locks.
-unsafe impl Send for Probe {}
-// SAFETY: As for `Send`.
-unsafe impl Sync for Probe {}
-
-impl kernel::InPlaceModule for Probe {
+impl kernel::InPlaceModule for OnCmdline {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let probe = bindings::kprobe {
-            symbol_name: c"cmdline_proc_show".as_char_ptr(),
-            post_handler: HAS_POST_HANDLER.get().then_some(post_handler),
-            ..Default::default()
-        };
-        // INVARIANT: The initializer fails when the probe cannot be registered.
         try_pin_init!(Self {
-            raw <- Opaque::try_ffi_init(move |slot: *mut bindings::kprobe| {
-                // SAFETY: The slot is valid for a write.
-                unsafe { slot.write(probe) };
-                // SAFETY: The probe is complete, and pinned until `drop` unregisters it.
-                to_result(unsafe { bindings::register_kprobe(slot) })
+            _probe <- Probe::register(bindings::kprobe {
+                symbol_name: c"cmdline_proc_show".as_char_ptr(),
+                post_handler: HAS_POST_HANDLER.get().then_some(post_handler),
+                ..Default::default()
             }),
         })
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Probe {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant the probe is registered.
-        unsafe { bindings::unregister_kprobe(self.raw.get()) };
     }
 }
 

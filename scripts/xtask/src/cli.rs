@@ -36,7 +36,7 @@ pub struct KernelArgs {
     #[arg(long = "kernel-source", value_name = "PATH", global = true)]
     pub source: Option<PathBuf>,
 
-    /// The debug kernel: the same with lockdep, KASAN, kmemleak and fault injection, cached beside it
+    /// The debug kernel: the same with lockdep, KASAN, UBSAN and kmemleak, cached beside it
     #[arg(long, global = true, conflicts_with = "dir")]
     pub debug: bool,
 }

@@ -106,8 +106,6 @@ struct Script {
     memory_mib: u32,
     /// Its own time-out, on a kernel without checkers.
     timeout: Option<Duration>,
-    /// It needs what only the debug kernel has.
-    debug_only: bool,
     /// Words for the kernel's command line.
     append: Vec<String>,
     /// The guest must die with a complaint that contains this.
@@ -162,8 +160,7 @@ fn names(scripts: &[Script], debug: DebugSuites, only_debug: bool) -> Vec<String
     let mut names = Vec::new();
     if !only_debug {
         names.extend(HOST.map(str::to_owned));
-        let usual = scripts.iter().filter(|script| !script.debug_only);
-        names.extend(usual.map(|script| script.stem.clone()));
+        names.extend(scripts.iter().map(|script| script.stem.clone()));
         names.push(UPSTREAM.to_owned());
     }
     let stems = scripts.iter().map(|script| script.stem.as_str());
@@ -518,7 +515,6 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
             cpus: needs.cpus.unwrap_or(2),
             memory_mib: needs.memory_mib.unwrap_or(1024),
             timeout: needs.timeout,
-            debug_only: needs.debug_only,
             append: needs.append,
             panic: needs.panic,
         });
@@ -535,7 +531,7 @@ fn scripts(root: &Path) -> Result<Vec<Script>> {
 ///
 /// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that
 /// does not say gets its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of
-/// `selftests/settings`; `kernel=debug` keeps the script to the debug kernel.
+/// `selftests/settings`.
 ///
 /// `panic=Oops:` is for a script that must end with the death of its kernel, and fails when the kernel lives; its log is
 /// compared with `expected/<stem>.log`, by [`fatal_cases`]. Such a script must skip itself where `KLP_GUEST` is not set.
@@ -546,7 +542,6 @@ struct Needs {
     cpus: Option<u32>,
     memory_mib: Option<u32>,
     timeout: Option<Duration>,
-    debug_only: bool,
     append: Vec<String>,
     panic: Option<String>,
 }
@@ -574,7 +569,6 @@ impl Needs {
                 Some(("timeout", number)) => {
                     needs.timeout = number.parse().ok().map(Duration::from_secs);
                 }
-                Some(("kernel", which)) => needs.debug_only = which == "debug",
                 Some(("append", text)) => needs.append.push(text.to_owned()),
                 Some(("panic", text)) => needs.panic = Some(text.to_owned()),
                 _ => {}
@@ -891,7 +885,7 @@ mod tests {
         assert!(error.to_string().contains("rules"), "{error}");
     }
 
-    fn script(stem: &str, debug_only: bool) -> Script {
+    fn script(stem: &str) -> Script {
         Script {
             stem: stem.to_owned(),
             path: PathBuf::new(),
@@ -900,7 +894,6 @@ mod tests {
             cpus: 2,
             memory_mib: 1024,
             timeout: None,
-            debug_only,
             append: Vec::new(),
             panic: None,
         }
@@ -908,13 +901,9 @@ mod tests {
 
     #[test]
     fn the_debug_kernel_has_suites_of_its_own() {
-        let scripts = [
-            script("rules", false),
-            script("faults", true),
-            script("x", false),
-        ];
+        let scripts = ["rules", "x"].map(script);
         let usual = names(&scripts, DebugSuites::None, false);
-        assert!(usual.contains(&"rules".to_owned()) && !usual.contains(&"faults".to_owned()));
+        assert!(usual.contains(&"rules".to_owned()));
         assert!(
             !usual.iter().any(|name| name.starts_with(DEBUG)),
             "{usual:?}"
@@ -923,17 +912,14 @@ mod tests {
         assert!(some.contains(&"debug rules".to_owned()));
         assert!(!some.contains(&"debug x".to_owned()), "{some:?}");
         let all = names(&scripts, DebugSuites::All, true);
-        assert_eq!(
-            all,
-            ["debug rules", "debug faults", "debug x", "debug upstream"]
-        );
+        assert_eq!(all, ["debug rules", "debug x", "debug upstream"]);
         // By what is typed: the usual one; the debug one by its name, or because there is no other.
         assert_eq!(choose(&some, Some("rule")).unwrap(), ["rules"]);
         assert_eq!(choose(&some, Some("debug rules")).unwrap(), ["debug rules"]);
         assert_eq!(choose(&some, Some("debug")).unwrap(), ["debug rules"]);
-        assert_eq!(choose(&all, Some("faults")).unwrap(), ["debug faults"]);
+        assert_eq!(choose(&all, Some("x")).unwrap(), ["debug x"]);
         assert_eq!(choose(&all, Some("rules")).unwrap(), ["debug rules"]);
-        assert_eq!(choose(&all, Some("u")).unwrap().len(), 4);
+        assert_eq!(choose(&all, Some("u")).unwrap().len(), 3);
     }
 
     #[test]
@@ -956,9 +942,7 @@ mod tests {
         assert_eq!(needs.nics, Some(2));
         assert_eq!(needs.cpus, None);
         assert_eq!(needs.append, ["x=y"]);
-        assert!(!needs.debug_only);
-        let needs = Needs::read("# xtask: kernel=debug timeout=90\n");
-        assert!(needs.debug_only);
+        let needs = Needs::read("# xtask: timeout=90\n");
         assert_eq!(needs.timeout, Some(Duration::from_secs(90)));
         assert_eq!(Needs::read("# xtask: modules=none\n").modules, Some(vec![]));
         assert_eq!(

@@ -183,7 +183,7 @@ macro_rules! livepatch {
 /// Declares a module parameter that sysfs shows and, with a permission such as `0o644`, rewrites.
 ///
 /// The first word is the static's name, the second the parameter's; then follow type, default, permissions as in
-/// `module_param()`, and the text that `modinfo` prints. The type is `bool`, `i32` or `u32`, a range of numbers such as
+/// `module_param()`, and the text that `modinfo` prints. The type is `bool`, `i32`, `u32` or `usize`, a range of numbers such as
 /// `u32 in 0..=4095`, which is read by `X.get().value()`, an `enum` that is declared on the spot, whose variants are words,
 /// or a type of the author's own that implements [`Choice`](crate::Choice). A value that does not fit is refused with
 /// `EINVAL`: at load time the module does not load and the kernel log names parameter and value.
@@ -273,6 +273,7 @@ macro_rules! param {
     (@kind bool) => { "bool" };
     (@kind i32) => { "int" };
     (@kind u32) => { "uint" };
+    (@kind usize) => { "ulong" };
     (@kind $choice:ident) => { "charp" };
 
     (

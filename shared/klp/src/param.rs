@@ -46,7 +46,7 @@ impl<T: ParamValue> Param<T> {
     }
 }
 
-/// A type that a parameter may have: `bool`, `i32`, `u32`, [`Bounded`], and the words that [`param!`](crate::param!) declares.
+/// A type that a parameter may have: `bool`, `i32`, `u32`, `usize`, [`Bounded`], and the words that [`param!`](crate::param!) declares.
 ///
 /// # Safety
 ///
@@ -74,6 +74,7 @@ kernel_ops! {
     bool => param_ops_bool,
     i32 => param_ops_int,
     u32 => param_ops_uint,
+    usize => param_ops_ulong,
 }
 
 /// A number from `MIN` to `MAX`; [`param!`](crate::param!) makes one of `u32 in MIN..=MAX`.
