@@ -15,7 +15,7 @@
 #
 # With one processor a transition need not wait for the idle task of the other, and ends at once instead of after a second.
 #
-# xtask: timeout=3600 nics=2 cpus=1
+# xtask: timeout=10800 nics=2 cpus=1
 # xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,selftests
 # xtask: modules=shadow-data,state-handover,sysctl-update
 

@@ -49,7 +49,7 @@ sound()
 	done
 	for file in /proc/[0-9]*/patch_state; do
 		# No task is left in a transition.
-		cat "$file" 2>/dev/null
+		cat "$file" 2>/dev/null || true
 	done | sort -u
 }
 
@@ -111,7 +111,7 @@ processors_come_and_go()
 	RANDOM=$((SEED + 2))
 	while going_on; do
 		echo 0 > "$CPU" || echo "cannot take the processor away" >> "$KLP_TMP/bad"
-		nap 900
+		nap 200
 		echo 1 > "$CPU" || echo "cannot bring the processor back" >> "$KLP_TMP/bad"
 		echo 1 >> "$KLP_TMP/hotplugged"
 		nap 900
@@ -153,6 +153,18 @@ readers()
 		            except OSError:
 		                pass  # its module is not there
 		    count += 1
+	EOF
+}
+
+# A transition waits, until the next look a second later, for whoever runs on another processor in that moment: always
+# one, then, as long as there is another processor. Without it most transitions would end before they can be reversed.
+always_running()
+{
+	exec python3 - "$KLP_TMP/enough" <<-'EOF'
+		import os, sys
+		while not os.path.exists(sys.argv[1]):
+		    for _ in range(100000):
+		        pass
 	EOF
 }
 
@@ -203,7 +215,9 @@ one_cycle()
 	draw 4
 	turns=$DRAWN
 	while [ "$turns" -gt 0 ]; do
-		nap 300
+		# At once, or a little later.
+		draw 2
+		[ "$DRAWN" -eq 0 ] || nap 300
 		turn "$mod" 0
 		nap 100
 		turn "$mod" 1
@@ -217,7 +231,7 @@ one_cycle()
 
 soak()
 {
-	local started pid pids=() cycle=0
+	local started pid pids=() cycle=0 reversals
 
 	: > "$KLP_TMP/bad"
 	: > "$KLP_TMP/moved"
@@ -238,6 +252,8 @@ soak()
 	processors_come_and_go & pids+=($!)
 	memory_gets_scarce & pids+=($!)
 	readers & pids+=($!)
+	always_running & pids+=($!)
+	log_mark
 
 	RANDOM=$SEED
 	TURNS=0
@@ -248,7 +264,8 @@ soak()
 		cycle=$((cycle + 1))
 		values | diff -u "$KLP_TMP/values" - >&2 || fail "^ $NOW has left that behind, in cycle $cycle"
 	done
-	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $REFUSED loads refused," \
+	reversals=$(log_since any | grep -c 'reversing transition' || true)
+	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $reversals reversals, $REFUSED loads refused," \
 		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"
 
 	touch "$KLP_TMP/enough"
