@@ -21,7 +21,7 @@ require_command python3
 require_config CONFIG_KPROBES=y CONFIG_X86_MSR
 require_ko $LP asm_naive $NAIVE $TARGET $TEST $TEST_TARGET ${TEST}_cost
 require_file $PROBES/list
-ktap_plan 16
+ktap_plan 17
 
 # expect_answers CHECKSUM PERCENT: what the target's files say, also as lines of the transcript
 expect_answers()
@@ -227,6 +227,33 @@ coming_target_refusals()
 	done
 }
 
+let_exit()
+{
+	[ ! -e "$PARAMS/stay" ] || write_file "$PARAMS/stay" N
+}
+
+being_removed()
+{
+	grep -q "^$TEST_TARGET .* Unloading " /proc/modules
+}
+
+# Its exit runs, and the livepatch core has not yet heard of it.
+going_target()
+{
+	load_mod "$TEST_TARGET"
+	on_exit let_exit
+	write_file "$PARAMS/stay" Y
+	rmmod "$TEST_TARGET" &
+	wait_for being_removed
+	load_fails EAGAIN "$TEST" target=test_redirect_sum
+	log_has "^klp: $TEST_TARGET: cannot redirect 'test_redirect_sum': the object is being removed, so try again"
+	let_exit
+	wait
+	load_lp "$TEST" target=test_redirect_sum
+	disable_lp "$TEST"
+	unload_mod "$TEST"
+}
+
 # ---- many callers -------------------------------------------------------
 
 TASKS=$(($(nproc) * 2))
@@ -383,6 +410,7 @@ ktap_case "a routine of the kernel itself is redirected" kernel_routine
 ktap_case "Redirect refuses what the kernel forbids in the kernel" kernel_refusals
 ktap_case "Redirect refuses what the kernel forbids in a loaded target" target_refusals
 ktap_case "Redirect refuses what the kernel forbids in a target that loads" coming_target_refusals
+ktap_case "Redirect asks to come again while a target is being removed" going_target
 ktap_case "armed and disarmed 1000 times under many callers" thousand_rounds
 ktap_case "jump optimisation does not take the redirect away" stays_armed
 ktap_case "disarmed before the transition ends, not by it" gives_back_at_once

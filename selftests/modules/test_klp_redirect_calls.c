@@ -6,6 +6,7 @@
  *   storm    write the number of tasks, 0 ends them
  *   answers  read: calls that gave the old answer, the new one, and neither
  *   cost     read: nanoseconds for 1000 calls of the routine and of the same function in C
+ *   stay     Y: the module's exit waits for N
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -152,6 +153,10 @@ static const struct kernel_param_ops cost_ops = {
 module_param_cb(cost, &cost_ops, NULL, 0444);
 MODULE_PARM_DESC(cost, "nanoseconds for 1000 calls of the routine, and of a function in C");
 
+static bool stay;
+module_param(stay, bool, 0644);
+MODULE_PARM_DESC(stay, "the module's exit waits");
+
 static int __init test_klp_redirect_target_init(void)
 {
 	return test_redirect_twice() + test_redirect_data == 2 ? 0 : -EINVAL;
@@ -160,6 +165,8 @@ static int __init test_klp_redirect_target_init(void)
 static void __exit test_klp_redirect_target_exit(void)
 {
 	end_storm();
+	while (READ_ONCE(stay))
+		msleep(20);
 }
 
 module_init(test_klp_redirect_target_init);

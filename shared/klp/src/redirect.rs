@@ -140,6 +140,7 @@ impl Redirect {
     /// - `ENOENT`: the object has no such symbol;
     /// - `EINVAL`: the kernel allows no probe there: `noinstr`, entry code, `NOKPROBE_SYMBOL()`, no code at all;
     /// - `EBUSY`: ftrace does reach it, so that the livepatch core can and should patch it;
+    /// - `EAGAIN`: the object's removal has begun; afterwards the patch can be loaded;
     /// - `ENOMEM`.
     pub fn prepare(obj: &Object, routes: &'static [Route]) -> Result<Self> {
         let mut probes = KVec::with_capacity(routes.len(), GFP_KERNEL)?;
@@ -197,6 +198,7 @@ fn reason(errno: Error) -> &'static str {
     match errno {
         ENOENT => "the object has no such symbol",
         EMLINK => "the name is not unique",
+        EAGAIN => "the object is being removed, so try again",
         EINVAL => "the kernel allows no probe there",
         EBUSY => "ftrace reaches it, so list it under `functions`",
         _ => "it cannot be probed",
@@ -261,7 +263,15 @@ impl Probe {
                 new: route.new,
             }? Error),
             GFP_KERNEL,
-        )?;
+        )
+        // The routine was found, so this is the answer for a module whose removal has begun.
+        .map_err(|errno| {
+            if !obj.is_vmlinux() && errno == ENOENT {
+                EAGAIN
+            } else {
+                errno
+            }
+        })?;
 
         // SAFETY: The registration has written the fields; nobody changes `addr`, and of `flags` not this one.
         let (addr, flags) = unsafe { ((*probe.raw.get()).addr, (*probe.raw.get()).flags) };
