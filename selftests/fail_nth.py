@@ -109,18 +109,19 @@ def wait_for(what, condition):
 
 
 def functions():
-    """The kernel's own functions and where they begin; a name that several have is not there."""
+    """The kernel's own functions, each with the places where one of that name begins."""
     found = collections.defaultdict(list)
     for address, kind, name, *module in map(str.split, open("/proc/kallsyms")):
         if kind in "tTwW" and not module:
             found[name].append(int(address, 16))
-    return {name: places[0] for name, places in found.items() if len(places) == 1}
+    return found
 
 
 def range_of(symbol):
     """Where the code of a kernel function begins and ends."""
     places = functions()
-    return places[symbol], min(address for address in places.values() if address > places[symbol])
+    start = places[symbol][0]
+    return start, min(address for address in itertools.chain(*places.values()) if address > start)
 
 
 class Injection:
@@ -334,13 +335,13 @@ class Sweep:
         points = 0
         places = functions()
         for name, retval in CALLS.items():
-            if name not in places:
-                print(f"call={name} result=no_such_function", flush=True)
+            if len(places[name]) != 1:
+                print(f"call={name} result={'ambiguous' if places[name] else 'no_such_function'}", flush=True)
                 continue
             for nth in itertools.count(1):
                 if self.out_of_time(f"call={name}:{nth}"):
                     return points
-                with FailCall(self.args.fail_call, places[name], retval, nth) as fail:
+                with FailCall(self.args.fail_call, places[name][0], retval, nth) as fail:
                     error, _ = self.module.insmod()
                     if not error:
                         self.module.wait_enabled()
@@ -358,6 +359,8 @@ class Sweep:
         """What a load may be like that met a fault, and what comes after it."""
         if error:
             result = errno.errorcode.get(error, str(error))
+            if not reached:
+                raise Wrong(f"{where}: refused with {result} before the fault")
         else:
             result = "loaded" if reached else "not_reached"
         self.seen[result] += 1
