@@ -30,9 +30,17 @@ klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allow
 	--allowlist-type 'kprobe|kprobe_opcode_t|kprobe_(pre|post)_handler_t|arch_specific_insn' \
 	--allowlist-function '(un)?register_kprobe|(en|dis)able_kprobe' --allowlist-var 'KPROBE_FLAG_.*'
 
+# bindgen is clang, and must not see what only gcc knows: the kernel's own rust/Makefile has the list.
+ifndef CONFIG_CC_IS_CLANG
+klp-gcc-only := $(shell sed -n '/^bindgen_skip_c_flags := /,/[^\\]$$/{s/.*:=//;s/\\$$//;p}' $(srctree)/rust/Makefile)
+klp-bindgen-target := $(shell sed -n 's/^BINDGEN_TARGET_$(SRCARCH)[[:space:]]*:= *//p' $(srctree)/rust/Makefile)
+klp-clang-flags := -w --target=$(klp-bindgen-target)
+endif
+
 quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
       cmd_klp_bindgen = $(BINDGEN) $< $(klp-bindgen-common) $(klp-opaque) $(klp-flags) -o $@ -- \
-	$(filter-out $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) -fno-builtin -D__BINDGEN__ -DMODULE
+	$(filter-out $(klp-gcc-only) $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) $(klp-clang-flags) -fno-builtin \
+	-D__BINDGEN__ -DMODULE
 
 $(obj)/klp_bindings.rs: private klp-flags = $(klp-bindings-flags)
 $(obj)/klp_bindings.rs: $(KLP)/bindings.h FORCE

@@ -337,6 +337,7 @@ macro_rules! bindings {
             non_camel_case_types,
             non_snake_case,
             non_upper_case_globals,
+            unknown_lints,
             unnecessary_transmutes,
             unreachable_pub,
             unsafe_op_in_unsafe_fn
