@@ -223,7 +223,7 @@ macro_rules! param {
 
         // SAFETY: The enum is as large as an `i32`, and the functions of `Choice` store and load this very type.
         unsafe impl $crate::ParamValue for $enum {
-            const OPS: &'static ::kernel::bindings::kernel_param_ops = &<Self as $crate::Choice>::CHOICE_OPS;
+            const OPS: *const ::kernel::bindings::kernel_param_ops = &<Self as $crate::Choice>::CHOICE_OPS;
         }
 
         impl $crate::Choice for $enum {
