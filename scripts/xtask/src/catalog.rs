@@ -28,8 +28,13 @@ pub struct Livepatch {
     /// Guest shell commands whose output is the user-visible effect.
     #[serde(default)]
     pub show: Vec<String>,
+    /// Which part of what `show` prints tells the effect: a pattern with one group.
+    pub seen: String,
+    /// What changed for a user, in a sentence with `{before}`, `{during}` and `{after}` for what was seen; the
+    /// pattern must not match where the sentence names nothing.
+    pub effect: String,
     /// Instead of load, disable, unload: commands in the words of `selftests/functions.sh`, where
-    /// `effect` runs all of `show`.
+    /// `effect` runs all of `show`. Any other command is typed as it is, and what it prints is shown.
     #[serde(default)]
     pub steps: Vec<String>,
     /// Module parameters when the user names none.

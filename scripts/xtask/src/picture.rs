@@ -57,24 +57,9 @@ impl Phase {
     }
 }
 
-/// The modules that a transcript loads, in the order of their first load.
-fn modules(transcript: &str) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for line in transcript.lines() {
-        let module = line
-            .strip_prefix("% insmod ")
-            .and_then(|rest| rest.split_once(".ko"))
-            .map(|(name, _)| name);
-        if let Some(name) = module.filter(|name| !names.contains(name)) {
-            names.push(name);
-        }
-    }
-    names
-}
-
 /// Draw `transcript`, whose picture is called `title`, as an SVG element.
 pub fn draw(title: &str, transcript: &str) -> String {
-    let story = timeline::parse_transcript(transcript, &modules(transcript));
+    let story = timeline::parse_transcript(transcript);
     let events: Vec<&Event> = story.entries.iter().map(|entry| &entry.event).collect();
     let objects: Vec<&str> = events
         .iter()
@@ -161,6 +146,7 @@ fn row(
             name,
             object,
             text: words,
+            ..
         } => {
             let lane = objects.iter().position(|o| o == object).unwrap_or(0);
             let cx = FIRST_LANE + LANE * lane;

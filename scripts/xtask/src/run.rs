@@ -6,10 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
+use anyhow::Context;
 use anyhow::Result;
 use console::style;
+use regex::Regex;
 
 use crate::catalog;
+use crate::catalog::Livepatch;
 use crate::catalog::Sample;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
@@ -24,6 +27,7 @@ use crate::timeline;
 use crate::timeline::Phase;
 use crate::timeline::Story;
 use crate::vm;
+use crate::vm::read_lossy;
 use crate::vm::End;
 use crate::vm::Guest;
 
@@ -40,7 +44,12 @@ pub fn run(args: &KernelArgs, name: &str, params: &[String]) -> Result<()> {
     } else {
         params
     };
-    tell(&kernel, &modules, &sample, params).map(drop)
+    let story = tell(&kernel, &modules, &sample, params)?;
+    // With other parameters there may be another effect.
+    if *params == sample.livepatch.params {
+        println!("{}", effect(&sample.livepatch, &story)?);
+    }
+    Ok(())
 }
 
 /// `cargo xtask demo`: every sample in turn, each in a guest of its own.
@@ -52,8 +61,10 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
     let mut told = Vec::new();
     let mut worst: Option<anyhow::Error> = None;
     for sample in &samples {
-        match tell(&kernel, &modules, sample, &sample.livepatch.params) {
-            Ok(story) => told.push((sample, Some(story))),
+        let story = tell(&kernel, &modules, sample, &sample.livepatch.params)
+            .and_then(|story| Ok((effect(&sample.livepatch, &story)?, story.transition())));
+        match story {
+            Ok(seen) => told.push((sample, Some(seen))),
             Err(error) => {
                 if error.downcast_ref() == Some(&Failure::Interrupted) {
                     return Err(error);
@@ -125,8 +136,7 @@ fn script(root: &Path, modules: &Path, sample: &Sample, params: &[String]) -> St
     let module = &livepatch.module;
     let mut steps = Vec::new();
     for command in &livepatch.setup {
-        steps.push(format!("log {}", quote(&format!("% {command}"))));
-        steps.push(format!("bash -c {}", quote(command)));
+        steps.push(typed(command));
     }
     let show: Vec<String> = livepatch
         .show
@@ -158,7 +168,15 @@ fn script(root: &Path, modules: &Path, sample: &Sample, params: &[String]) -> St
                 show.join("; ")
             }
         ));
-        steps.extend(livepatch.steps.iter().cloned());
+        let words = read_lossy(&root.join("selftests/functions.sh"));
+        steps.extend(livepatch.steps.iter().map(|step| {
+            let word = step.split_whitespace().next().unwrap_or_default();
+            if word == "effect" || words.contains(&format!("\n{word}()")) {
+                step.clone()
+            } else {
+                typed(step)
+            }
+        }));
     }
     for target in livepatch.targets.iter().rev() {
         steps.push(format!("unload_mod {}", quote(target)));
@@ -172,74 +190,70 @@ fn script(root: &Path, modules: &Path, sample: &Sample, params: &[String]) -> St
     )
 }
 
-/// Each sample in three lines: what it showed, what ran, how long the transition took.
-fn summary(release: &str, told: &[(&Sample, Option<Story>)]) -> String {
+/// A command as a user types it, and what it prints.
+fn typed(command: &str) -> String {
+    format!(
+        "log {}; show bash -c {}",
+        quote(&format!("% {command}")),
+        quote(command)
+    )
+}
+
+/// What each sample changed for a user, and how long its transition took.
+fn summary(release: &str, told: &[(&Sample, Option<(String, Option<f64>)>)]) -> String {
     let mut text = format!(
         "{}\n",
         style(format!("{} samples on Linux {release}", told.len())).bold()
     );
-    let widest = told.iter().map(|(s, _)| s.stem.len()).max().unwrap_or(0);
-    for (sample, story) in told {
-        let name = style(format!("{:<widest$}", sample.stem)).bold();
-        let Some(story) = story else {
-            text.push_str(&format!("  {name}  {}\n", style("failed").red().bold()));
-            continue;
+    for (sample, seen) in told {
+        let (effect, took) = match seen {
+            Some((effect, took)) => (effect.as_str(), *took),
+            None => ("failed", None),
         };
-        text.push_str(&format!("  {name}  {}\n", effect(story)));
-        let mut calls: Vec<String> = story
-            .callbacks()
-            .iter()
-            .map(|(at, call, _)| format!("{call} {at:+.3} s"))
-            .collect();
-        if let Some(took) = story.transition() {
-            calls.push(format!("transition {took:.3} s"));
-        }
-        if !calls.is_empty() {
-            let pad = " ".repeat(widest);
-            text.push_str(&format!("  {pad}  {}\n", style(calls.join(", ")).dim()));
-        }
+        let took = took.map(Duration::from_secs_f64);
+        let took = took.map_or(String::new(), |took| format!(" (transition {took:.1?})"));
+        text.push_str(&format!(
+            "  {}\n    {effect}{}\n",
+            style(&sample.stem).bold(),
+            style(took).dim()
+        ));
     }
     text
 }
 
-/// The first effect that changed, before, during and after.
-fn effect(story: &Story) -> String {
-    let [before, during, after] =
-        [Phase::Before, Phase::During, Phase::After].map(|phase| story.effects(phase));
-    let changed = (0..before.len())
-        .find(|&nr| before.get(nr) != during.get(nr))
-        .unwrap_or(0);
-    let (Some(first), Some(second)) = (before.get(changed), during.get(changed)) else {
-        return "done".to_owned();
-    };
-    let third = after.get(changed).copied().unwrap_or("-");
-    // What the three have in common need be said only once.
-    let common = common_words(&[first, second, third]);
-    let rest = |text: &str| text[common..].trim().to_owned();
-    format!(
-        "{}{} -> {} -> {}",
-        &first[..common],
-        rest(first),
-        style(rest(second)).magenta().bold(),
-        rest(third)
-    )
-}
-
-/// The length of the longest common beginning that ends after a blank.
-fn common_words(lines: &[&str]) -> usize {
-    let Some(first) = lines.first() else { return 0 };
-    first
-        .match_indices(' ')
-        .map(|(at, blank)| at + blank.len())
-        .take_while(|&end| lines.iter().all(|l| l.get(..end) == Some(&first[..end])))
-        .last()
-        .unwrap_or(0)
+/// The sentence that tells what changed, with what was really seen; an error where it was not.
+fn effect(livepatch: &Livepatch, story: &Story) -> Result<String> {
+    let pattern = Regex::new(&livepatch.seen).context("the pattern of what is to be seen")?;
+    let mut sentence = livepatch.effect.clone();
+    for (phase, place) in [
+        (Phase::Before, "{before}"),
+        (Phase::During, "{during}"),
+        (Phase::After, "{after}"),
+    ] {
+        let mut seen: Vec<&str> = story
+            .effects(phase)
+            .into_iter()
+            .filter_map(|line| Some(pattern.captures(line)?.get(1)?.as_str()))
+            .collect();
+        seen.dedup();
+        if seen.is_empty() == sentence.contains(place) {
+            println!(
+                "    `{}` matches {} of what was shown {}: {}",
+                livepatch.seen,
+                if seen.is_empty() { "nothing" } else { "some" },
+                place.trim_matches(['{', '}']),
+                story.effects(phase).join("; ")
+            );
+            bail!(Failure::TestFailed);
+        }
+        sentence = sentence.replace(place, &seen.join(" and "));
+    }
+    Ok(sentence)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Livepatch;
 
     fn sample() -> Sample {
         Sample {
@@ -271,8 +285,7 @@ mod tests {
         assert_eq!(
             steps,
             [
-                "log '% sysctl -q x=1'",
-                "bash -c 'sysctl -q x=1'",
+                "log '% sysctl -q x=1'; show bash -c 'sysctl -q x=1'",
                 "[ -d /sys/module/a ] || load_mod a",
                 "[ -d /sys/module/b ] || load_mod b",
                 "show bash -c 'sysctl x' || true",
@@ -291,7 +304,7 @@ mod tests {
     fn steps_of_its_own_take_the_place_of_the_usual_ones() {
         let mut sample = sample();
         sample.livepatch.steps = vec!["effect".to_owned(), "load_fails EBUSY fix_it".to_owned()];
-        let text = script(Path::new("/r"), Path::new("/m"), &sample, &[]);
+        let text = script(&paths::root(), Path::new("/m"), &sample, &[]);
         assert!(text.contains("\tload_fails EBUSY fix_it\n"), "{text}");
         assert!(!text.contains("load_lp"), "{text}");
         assert!(
@@ -301,10 +314,35 @@ mod tests {
     }
 
     #[test]
-    fn common_beginnings_end_at_words() {
-        assert_eq!(common_words(&["a = 100", "a = 1000", "a = 100"]), 4);
-        assert_eq!(common_words(&["abc", "abd"]), 0);
-        assert_eq!(common_words(&[]), 0);
-        assert_eq!(common_words(&["é = 1", "é = 2"]), 5);
+    fn a_plain_command_is_shown_with_its_output() {
+        let mut sample = sample();
+        sample.livepatch.steps = vec!["cat /proc/x".to_owned(), "load_lp fix_it".to_owned()];
+        let text = script(&paths::root(), Path::new("/m"), &sample, &[]);
+        assert!(
+            text.contains("\tlog '% cat /proc/x'; show bash -c 'cat /proc/x'\n\tload_lp fix_it\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_sentence_tells_what_was_seen_or_nothing() {
+        let log = "[ 1.0] # x = 1\n[ 1.1] livepatch: enabling patch 'a'\n[ 1.2] # x = 2\n\
+                   [ 1.3] # x = 3\n[ 1.4] livepatch: 'a': unpatching complete\n[ 1.5] # gone\n";
+        let story = timeline::parse(log, &["a"]);
+        let tell = |seen: &str, sentence: &str| {
+            let livepatch = Livepatch {
+                seen: seen.to_owned(),
+                effect: sentence.to_owned(),
+                ..Livepatch::default()
+            };
+            effect(&livepatch, &story).ok()
+        };
+        assert_eq!(
+            tell(r"x = (\d)", "{before}, then {during}").unwrap(),
+            "1, then 2 and 3"
+        );
+        assert_eq!(tell(r"x = (\d)", "{before}, {during}, {after}"), None);
+        assert_eq!(tell(r"x = (\d)", "{during}"), None);
+        assert_eq!(tell("(gone)", "{after}").unwrap(), "gone");
     }
 }

@@ -133,13 +133,11 @@ fn declared(source: &str, name: &str) -> Option<String> {
 
 /// The objects whose callbacks the transcript shows.
 fn objects(transcript: &str, module: &str) -> BTreeSet<String> {
-    timeline::parse_transcript(transcript, &[module])
-        .entries
+    timeline::parse_transcript(transcript)
+        .callbacks()
         .into_iter()
-        .filter_map(|entry| match entry.event {
-            timeline::Event::Callback { object, .. } => Some(object),
-            _ => None,
-        })
+        .filter(|callback| callback.0 == module)
+        .map(|callback| callback.2.to_owned())
         .collect()
 }
 

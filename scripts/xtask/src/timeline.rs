@@ -51,6 +51,7 @@ pub enum Event {
     Effect(Phase, String),
     /// A callback ran.
     Callback {
+        module: String,
         name: String,
         object: String,
         text: String,
@@ -78,12 +79,16 @@ pub struct Story {
     pub loaded: Option<f64>,
 }
 
-/// Read the story of `modules` (the livepatch first) out of a kernel log.
+/// Read the story of `modules` (the livepatch first), and of those that are loaded in it, out of a kernel log.
 pub fn parse(log: &str, modules: &[&str]) -> Story {
     let mut story = Story::default();
     let mut phase = Phase::Before;
-    let (mut started, mut refused) = (false, false);
+    // What a livepatch that is being enabled finds, and whether it is refused.
+    let (mut found, mut refused) = (phase, false);
+    let mut started = false;
     let load = modules.first().map(|m| format!("insmod {m}.ko"));
+    let mut modules = modules.to_vec();
+    modules.extend(loaded(log));
     for line in log.lines() {
         let Some(at) = stamp(line) else { continue };
         let text = oops::message(line).trim_end();
@@ -100,20 +105,17 @@ pub fn parse(log: &str, modules: &[&str]) -> Story {
         } else if let Some(effect) = text.strip_prefix("# ") {
             Event::Effect(phase, effect.to_owned())
         } else if let Some(core) = text.strip_prefix("livepatch: ") {
-            let of_first = modules
-                .first()
-                .is_some_and(|m| core.contains(&format!("'{m}'")));
-            if of_first && core.starts_with("enabling patch") {
-                phase = Phase::During;
-            } else if of_first && core.starts_with("failed to enable patch") {
+            if core.starts_with("enabling patch") {
+                (found, phase) = (phase, Phase::During);
+            } else if core.starts_with("failed to enable patch") {
                 refused = true;
-            } else if of_first && core.ends_with("unpatching complete") {
+            } else if core.ends_with("unpatching complete") {
                 // A patch that was refused has not been there.
-                phase = if refused { Phase::Before } else { Phase::After };
+                phase = if refused { found } else { Phase::After };
                 refused = false;
             }
-            Event::Core(plain_core(core, modules))
-        } else if let Some(event) = of_module(text, modules) {
+            Event::Core(plain_core(core).to_owned())
+        } else if let Some(event) = of_module(text, &modules) {
             event
         } else if !oops::complaints(line).is_empty() {
             Event::Complaint(text.to_owned())
@@ -125,14 +127,22 @@ pub fn parse(log: &str, modules: &[&str]) -> Story {
     story
 }
 
+/// The modules that a log loads.
+fn loaded(log: &str) -> impl Iterator<Item = &str> {
+    log.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("% insmod ")?;
+        rest.split_once(".ko").map(|(name, _)| name)
+    })
+}
+
 /// The same for a transcript, which has no times, so that it is the same on every machine.
-pub fn parse_transcript(transcript: &str, modules: &[&str]) -> Story {
+pub fn parse_transcript(transcript: &str) -> Story {
     let stamped: String = transcript
         .lines()
         .enumerate()
         .map(|(nr, line)| format!("[{nr:5}.0] {line}\n"))
         .collect();
-    parse(&stamped, modules)
+    parse(&stamped, &[])
 }
 
 fn stamp(line: &str) -> Option<f64> {
@@ -142,15 +152,11 @@ fn stamp(line: &str) -> Option<f64> {
         .and_then(|found| found.get(1)?.as_str().parse().ok())
 }
 
-/// The core's words without the name that stands above them anyway.
-fn plain_core(core: &str, modules: &[&str]) -> String {
-    match modules.first() {
-        Some(module) => core
-            .strip_prefix(&format!("'{module}': "))
-            .unwrap_or(core)
-            .to_owned(),
-        None => core.to_owned(),
-    }
+/// The core's words without the name of the one patch that can be in transition.
+fn plain_core(core: &str) -> &str {
+    core.strip_prefix('\'')
+        .and_then(|rest| rest.split_once("': "))
+        .map_or(core, |(_, words)| words)
 }
 
 fn of_module(text: &str, modules: &[&str]) -> Option<Event> {
@@ -168,6 +174,7 @@ fn of_module(text: &str, modules: &[&str]) -> Option<Event> {
         .then(|| Event::Module(text.to_owned()));
     }
     Some(Event::Callback {
+        module: module.to_owned(),
         name: name.to_owned(),
         object: parts
             .next()
@@ -190,14 +197,17 @@ impl Story {
             .collect()
     }
 
-    /// The callbacks in the order in which they ran, with the seconds since the load.
-    pub fn callbacks(&self) -> Vec<(f64, &str, &str)> {
+    /// Module, name and object of the callbacks in the order in which they ran.
+    pub fn callbacks(&self) -> Vec<(&str, &str, &str)> {
         self.entries
             .iter()
             .filter_map(|entry| match &entry.event {
-                Event::Callback { name, object, .. } => {
-                    Some((self.since(entry.at), name.as_str(), object.as_str()))
-                }
+                Event::Callback {
+                    module,
+                    name,
+                    object,
+                    ..
+                } => Some((module.as_str(), name.as_str(), object.as_str())),
                 _ => None,
             })
             .collect()
@@ -233,12 +243,10 @@ impl Story {
     pub fn render(&self, width: Option<usize>) -> String {
         let mut out = String::new();
         let mut shown: Option<Phase> = None;
-        let widest = self
-            .callbacks()
-            .iter()
-            .map(|c| c.2.len())
-            .max()
-            .unwrap_or(0);
+        let callbacks = self.callbacks();
+        let widest = callbacks.iter().map(|c| c.2.len()).max().unwrap_or(0);
+        // Whose callback it is need be said only where several patches have some.
+        let several = callbacks.iter().any(|c| c.0 != callbacks[0].0);
         for entry in &self.entries {
             let time = format!("{:+.3} s", self.since(entry.at));
             let time = style(format!("{time:>TIMES$}")).dim().to_string();
@@ -261,13 +269,21 @@ impl Story {
                         .to_string();
                     (label, "# ", text.clone(), Style::new().magenta())
                 }
-                Event::Callback { name, object, text } => {
+                Event::Callback {
+                    module,
+                    name,
+                    object,
+                    text,
+                } => {
                     let how = if name.ends_with("unpatch") {
                         Style::new().yellow()
                     } else {
                         Style::new().green()
                     };
-                    let text = format!("{name:<12}  {object:<widest$}  {text}");
+                    let mut text = format!("{name:<12}  {object:<widest$}  {text}");
+                    if several {
+                        text.insert_str(0, &format!("{module}: "));
+                    }
                     (time, "  * ", text.trim_end().to_owned(), how)
                 }
                 Event::Core(text) => (time, "  | ", text.clone(), Style::new().cyan()),
@@ -354,7 +370,8 @@ mod tests {
         assert_eq!(story.effects(Phase::Before), ["a.b = 100"]);
         assert_eq!(story.effects(Phase::During), ["a.b = 1000"]);
         assert_eq!(story.effects(Phase::After), ["a.b = 100"]);
-        let callbacks: Vec<_> = story.callbacks().iter().map(|c| (c.1, c.2)).collect();
+        let callbacks = story.callbacks().into_iter();
+        let callbacks: Vec<_> = callbacks.map(|(_, name, object)| (name, object)).collect();
         assert_eq!(
             callbacks,
             [
@@ -387,6 +404,30 @@ mod tests {
         let story = parse(log, &["fix"]);
         assert_eq!(story.effects(Phase::Before), ["still as it was"]);
         assert!(story.effects(Phase::After).is_empty());
+    }
+
+    #[test]
+    fn a_handover_is_told_from_both_sides() {
+        let log = "\
+[    1.0] % insmod one.ko
+[    1.1] livepatch: enabling patch 'one'
+[    1.2] one: post_patch: vmlinux
+[    1.3] # a = 2
+[    2.0] % insmod two.ko
+[    2.1] livepatch: enabling patch 'two'
+[    2.2] two: post_patch: vmlinux
+[    2.3] livepatch: 'two': patching complete
+[    2.4] # a = 3
+[    2.5] livepatch: 'two': unpatching complete
+[    2.6] # a = 1
+";
+        console::set_colors_enabled(false);
+        let story = parse(log, &["two"]);
+        assert_eq!(story.effects(Phase::During), ["a = 2", "a = 3"]);
+        assert_eq!(story.effects(Phase::After), ["a = 1"]);
+        let text = story.render(None);
+        assert!(text.contains("* one: post_patch    vmlinux\n"), "{text}");
+        assert!(text.contains("| patching complete\n"), "{text}");
     }
 
     #[test]
