@@ -6,6 +6,7 @@ mod bench;
 mod book;
 mod cargo;
 mod catalog;
+mod citations;
 mod clean;
 mod cli;
 mod doctor;

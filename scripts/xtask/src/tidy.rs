@@ -19,6 +19,7 @@ use regex::Regex;
 use crate::book;
 use crate::catalog;
 use crate::catalog::Sample;
+use crate::citations;
 use crate::error::Failure;
 use crate::links::clean;
 use crate::paths;
@@ -61,7 +62,21 @@ pub fn run() -> Result<()> {
 pub fn check(root: &Path) -> Result<Vec<Check>> {
     let files = files(root)?;
     let samples = catalog::samples()?;
+    let trees = citations::trees()?;
+    let mut missing = Vec::new();
+    for tree in &trees {
+        let name = tree.file_name().unwrap_or_default().to_string_lossy();
+        let found = citations::missing(root, tree)?;
+        missing.extend(found.iter().map(|what| format!("{name}: {what}")));
+    }
     Ok(vec![
+        Check {
+            name: match trees.len() {
+                0 => "what is cited of the kernel (not looked up: its source is not here, `cargo xtask kernel` fetches it)",
+                _ => "what is cited of the kernel is there",
+            },
+            complaints: missing,
+        },
         Check {
             name: PARTS,
             complaints: parts(root, &samples),
