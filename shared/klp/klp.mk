@@ -20,19 +20,28 @@ obj-m += $(addsuffix .o,$(klp-m))
 $(foreach m,$(klp-m),$(eval $(m)-y += $(m)_main.o klp.o))
 
 # The kernel's own bindings serve for every type that is not named here, so that `struct kobject` and its like
-# are the same type on both sides. The opaque types mix packed and aligned parts, which Rust has no way to spell.
+# are the same type on both sides. The opaque types mix packed and aligned parts, which Rust has no way to spell, or
+# (socket_lock_t) have an unnamed member with a tag, which bindgen drops.
 # Unlike the kernel's own, these bindings keep bindgen's layout assertions: a type that came out wrong fails the build.
 klp-bindgen-common := --use-core --with-derive-default --ctypes-prefix kernel::ffi --no-debug '.*' \
 	--enable-function-attribute-detection --no-doc-comments --rust-target 1.85
 klp-opaque := $(addprefix --opaque-type ,alt_instr arch_lbr_state arch_specific_insn desc_struct local_apic \
-	'ns_common.*' sched_statistics x86_msi_addr_lo x86_msi_data xregs_state)
+	'ns_common.*' sched_statistics socket_lock_t__bindgen_ty_1 x86_msi_addr_lo x86_msi_data xregs_state)
 klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allowlist-function 'klp_.*' \
 	--allowlist-type 'kprobe|kprobe_opcode_t|kprobe_(pre|post)_handler_t|arch_specific_insn' \
 	--allowlist-function '(un)?register_kprobe|(en|dis)able_kprobe' --allowlist-var 'KPROBE_FLAG_.*'
 
+# bindgen is clang, and must not see what only gcc knows: the kernel's own rust/Makefile has the list.
+ifndef CONFIG_CC_IS_CLANG
+klp-gcc-only := $(shell sed -n '/^bindgen_skip_c_flags := /,/[^\\]$$/{s/.*:=//;s/\\$$//;p}' $(srctree)/rust/Makefile)
+klp-bindgen-target := $(shell sed -n 's/^BINDGEN_TARGET_$(SRCARCH)[[:space:]]*:= *//p' $(srctree)/rust/Makefile)
+klp-clang-flags := -w --target=$(klp-bindgen-target)
+endif
+
 quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
       cmd_klp_bindgen = $(BINDGEN) $< $(klp-bindgen-common) $(klp-opaque) $(klp-flags) -o $@ -- \
-	$(filter-out $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) -fno-builtin -D__BINDGEN__ -DMODULE
+	$(filter-out $(klp-gcc-only) $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) $(klp-clang-flags) -fno-builtin \
+	-D__BINDGEN__ -DMODULE
 
 $(obj)/klp_bindings.rs: private klp-flags = $(klp-bindings-flags)
 $(obj)/klp_bindings.rs: $(KLP)/bindings.h FORCE

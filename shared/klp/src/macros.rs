@@ -223,7 +223,7 @@ macro_rules! param {
 
         // SAFETY: The enum is as large as an `i32`, and the functions of `Choice` store and load this very type.
         unsafe impl $crate::ParamValue for $enum {
-            const OPS: &'static ::kernel::bindings::kernel_param_ops = &<Self as $crate::Choice>::CHOICE_OPS;
+            const OPS: *const ::kernel::bindings::kernel_param_ops = &<Self as $crate::Choice>::CHOICE_OPS;
         }
 
         impl $crate::Choice for $enum {
@@ -337,6 +337,7 @@ macro_rules! bindings {
             non_camel_case_types,
             non_snake_case,
             non_upper_case_globals,
+            unknown_lints,
             unnecessary_transmutes,
             unreachable_pub,
             unsafe_op_in_unsafe_fn

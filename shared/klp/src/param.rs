@@ -55,7 +55,7 @@ impl<T: ParamValue> Param<T> {
 pub unsafe trait ParamValue: Copy + 'static {
     /// The kernel's functions for the type.
     #[doc(hidden)]
-    const OPS: &'static bindings::kernel_param_ops;
+    const OPS: *const bindings::kernel_param_ops;
 }
 
 macro_rules! kernel_ops {
@@ -63,8 +63,7 @@ macro_rules! kernel_ops {
         $(
             // SAFETY: The kernel's `param_set_*()` and `param_get_*()` of this type access it as such.
             unsafe impl ParamValue for $ty {
-                // SAFETY: The kernel never writes to its own table.
-                const OPS: &'static bindings::kernel_param_ops = unsafe { &bindings::$ops };
+                const OPS: *const bindings::kernel_param_ops = &raw const bindings::$ops;
             }
         )*
     };
@@ -97,7 +96,7 @@ impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
 
 // SAFETY: The type is a transparent `u32`; the functions access it as such.
 unsafe impl<const MIN: u32, const MAX: u32> ParamValue for Bounded<MIN, MAX> {
-    const OPS: &'static bindings::kernel_param_ops = &bindings::kernel_param_ops {
+    const OPS: *const bindings::kernel_param_ops = &bindings::kernel_param_ops {
         flags: 0,
         set: Some(set_bounded::<MIN, MAX>),
         get: Some(bindings::param_get_uint),
@@ -272,8 +271,7 @@ impl ParamEntry {
         array: &'static ParamArrayRaw,
         perm: u16,
     ) -> Self {
-        // SAFETY: The kernel never writes to its own table.
-        let ops = unsafe { &bindings::param_array_ops };
+        let ops = &raw const bindings::param_array_ops;
         let arr = &raw const array.0;
         Self::of(
             name,
@@ -287,7 +285,7 @@ impl ParamEntry {
     const fn of(
         name: &'static CStr,
         module: *mut bindings::module,
-        ops: &'static bindings::kernel_param_ops,
+        ops: *const bindings::kernel_param_ops,
         value: bindings::kernel_param__bindgen_ty_1,
         perm: u16,
     ) -> Self {

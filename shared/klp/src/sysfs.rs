@@ -94,16 +94,7 @@ impl<T: Attribute> Table<T> {
     ) -> isize {
         from_result(|| {
             let value = T::show()?;
-            let args = fmt!("{value}\n");
-            // SAFETY: sysfs passes a page, as `sysfs_emit()` asks for, and `%pA` takes `fmt::Arguments`.
-            let written = unsafe {
-                bindings::sysfs_emit(
-                    buf,
-                    c"%pA".as_char_ptr(),
-                    core::ptr::from_ref(&args).cast::<c_void>(),
-                )
-            };
-            Ok(written as isize)
+            Ok(emit(buf, fmt!("{value}\n")))
         })
     }
 
@@ -121,6 +112,14 @@ impl<T: Attribute> Table<T> {
             Ok(count as isize)
         })
     }
+}
+
+/// `sysfs_emit()`
+fn emit(buf: *mut c_char, text: fmt::Arguments<'_>) -> isize {
+    let text = core::ptr::from_ref(&text).cast::<c_void>();
+    // SAFETY: The callers pass sysfs's page, as `sysfs_emit()` asks for, and `%pA` takes `fmt::Arguments`.
+    let written = unsafe { bindings::sysfs_emit(buf, c"%pA".as_char_ptr(), text) };
+    written as isize
 }
 
 /// A folder below `/sys/kernel`. Dropping it removes the folder with its files, after the last reader has left.

@@ -10,8 +10,9 @@
 
 /// Defines a function with the C calling convention that ftrace can trace and a livepatch can replace.
 ///
-/// The name belongs to an entry in assembly, as a compiler with `-mfentry` would begin it. objtool turns its call of
-/// `__fentry__` into a nop and lists it for ftrace, and computes how to unwind the stack through it.
+/// The name belongs to an entry in assembly, as a compiler with `-mfentry` would begin it. Its call of `__fentry__` is
+/// listed for ftrace by objtool, or by the entry itself where the kernel is compiled by gcc, which does the same; objtool
+/// computes how to unwind the stack through it.
 ///
 /// The entry *calls* the body and does not jump to it. While a task is in the body, the entry's address is on its stack,
 /// and that is what the livepatch core looks for before it switches the task: with a jump it would see nothing, and the
@@ -32,6 +33,11 @@
 ///     }
 /// }
 /// ```
+#[cfg(all(
+    target_arch = "x86_64",
+    not(CONFIG_CFI),
+    any(CONFIG_FTRACE_MCOUNT_USE_CC, CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)
+))]
 #[macro_export]
 macro_rules! traceable {
     (
@@ -63,6 +69,7 @@ macro_rules! traceable {
                 concat!(".type ", stringify!($name), ", @function"),
                 concat!(stringify!($name), ":"),
                 $crate::traceable_begin!(),
+                $crate::traceable_site!(),
                 "call __fentry__",
                 "push %rbp",
                 "mov %rsp, %rbp",
@@ -78,8 +85,19 @@ macro_rules! traceable {
     };
 }
 
-#[cfg(any(not(target_arch = "x86_64"), CONFIG_CFI))]
-compile_error!("klp::traceable! knows the function entry of x86-64 without CONFIG_CFI only");
+
+/// Refused: this kernel's function entries look otherwise, or ftrace would not hear of them.
+#[cfg(not(all(
+    target_arch = "x86_64",
+    not(CONFIG_CFI),
+    any(CONFIG_FTRACE_MCOUNT_USE_CC, CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)
+)))]
+#[macro_export]
+macro_rules! traceable {
+    ($($_:tt)*) => {
+        compile_error!("klp::traceable! needs x86-64 with dynamic ftrace through __fentry__, and without CONFIG_CFI");
+    };
+}
 
 /// What a function begins with whose address is taken.
 #[cfg(CONFIG_X86_KERNEL_IBT)]
@@ -96,6 +114,26 @@ macro_rules! traceable_begin {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! traceable_begin {
+    () => {
+        ""
+    };
+}
+
+/// How ftrace hears of the call that follows: where the compiler lists its own calls, so do we; else objtool does it.
+#[cfg(CONFIG_FTRACE_MCOUNT_USE_CC)]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! traceable_site {
+    () => {
+        ".pushsection __mcount_loc, \"a\", @progbits; .balign 8; .quad 771f; .popsection; 771:"
+    };
+}
+
+/// How ftrace hears of the call that follows: where the compiler lists its own calls, so do we; else objtool does it.
+#[cfg(CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! traceable_site {
     () => {
         ""
     };
