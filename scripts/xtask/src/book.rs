@@ -2,11 +2,13 @@
 
 //! `cargo xtask book`: the book, made of the files that the tests have checked.
 //!
-//! mdBook includes code by named anchors and transcripts from `selftests/expected/`. Before it runs, what nobody
-//! writes by hand is put into `book/src/generated/`: the transcripts as pictures, the parameters and sysfs files of
-//! the built modules, rustdoc of the crate. mdbook-linkcheck2 follows every link. What mdBook passes over in silence
-//! (an anchor that is not there, a sample without a chapter) is refused first, by the checks of `tidy`.
+//! mdBook includes code by named anchors and transcripts from `selftests/expected/`. What nobody writes by hand lies in
+//! `book/src/generated/`: the transcripts as pictures, the parameters and sysfs files of the built modules. It is kept in
+//! the repository, so that mdBook alone can build a fresh clone; this command writes it anew, and a test tells when it is
+//! stale. Only here the book has rustdoc of the crate as well, and each `klp::Item` in a text is a link to it. What
+//! mdBook passes over in silence (an anchor or a link that leads nowhere, a sample without a chapter) is an error.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,35 +18,48 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use regex::Captures;
+use regex::Regex;
+use serde_json::Value;
 
 use crate::cargo;
 use crate::catalog;
 use crate::cli::KernelArgs;
-use crate::error;
 use crate::error::Failure;
-use crate::host;
 use crate::kbuild;
 use crate::kernel::Kernel;
-use crate::lock;
+use crate::links;
 use crate::paths;
 use crate::picture;
 use crate::process;
-use crate::results;
 use crate::tables;
 use crate::tidy;
 use crate::vm;
 
-/// What builds the book: package, which is also the program, and version.
-const TOOLS: [(&str, &str); 2] = [("mdbook", "0.5.4"), ("mdbook-linkcheck2", "0.13.0")];
-
-/// Where [`prepare`] puts what the chapters include and nobody writes.
+/// What the chapters include and nobody writes.
 const GENERATED: &str = "book/src/generated";
+
+/// Below it, and not in the repository: rustdoc of the crate.
+const API: &str = "book/src/generated/api";
 
 /// `cargo xtask book`.
 pub fn run(args: &KernelArgs, serve: bool) -> Result<()> {
-    let bin = prepare(args)?;
+    let root = paths::root();
+    create(&root.join(GENERATED))?;
+    // The pictures first: they need nothing but the transcripts.
+    for (file, text) in pictures(&root)? {
+        write_new(&root.join(file), &text)?;
+    }
+    for file in leftovers(&root)? {
+        fs::remove_file(root.join(&file))
+            .with_context(|| format!("removing {}", file.display()))?;
+    }
+    check_pages(&root)?;
+    let (file, text) = table(args)?;
+    write_new(&root.join(file), &text)?;
+    copy_folder(&cargo::doc(args)?, &root.join(API))?;
     if serve {
-        let mut command = mdbook(&bin, "serve")?;
+        let mut command = mdbook(&root, "serve")?;
         vm::tell(&command);
         let status = process::status(&mut command)?;
         if !status.success() {
@@ -55,73 +70,139 @@ pub fn run(args: &KernelArgs, serve: bool) -> Result<()> {
         }
         return Ok(());
     }
-    build(&bin)?;
+    build(mdbook(&root, "build")?, &pages())?;
     println!("book: {}", pages().join("index.html").display());
     Ok(())
 }
 
-/// The same for `cargo xtask test`: without a word on success.
+/// The same for `cargo xtask test`: without a word on success, and nothing is written anew.
 pub fn check(args: &KernelArgs) -> Result<()> {
-    build(&prepare(args)?)
+    let root = paths::root();
+    check_pages(&root)?;
+    let (file, text) = table(args)?;
+    if vm::read_lossy(&root.join(&file)) != text {
+        bail!(Failure::Work(stale(&file)));
+    }
+    alone(&root)?;
+    copy_folder(&cargo::doc(args)?, &root.join(API))?;
+    build(mdbook(&root, "build")?, &pages())
+}
+
+/// mdBook alone builds what a fresh clone of this checkout would hold.
+fn alone(root: &Path) -> Result<()> {
+    let clone = tempfile::tempdir().context("making a folder for a clone")?;
+    for file in tidy::files(root)? {
+        let to = clone.path().join(&file);
+        create(to.parent().unwrap_or(&to))?;
+        fs::copy(root.join(&file), &to).with_context(|| format!("copying {}", file.display()))?;
+    }
+    let mut command = Command::new("mdbook");
+    command.arg("build").arg(clone.path().join("book"));
+    build(command, &clone.path().join("target/book")).context("a fresh clone, with mdBook alone")
 }
 
 /// Where the built pages are.
 pub fn pages() -> PathBuf {
-    paths::target().join("book/html")
+    paths::target().join("book")
 }
 
-/// Everything before mdBook; the folder of its programs.
-fn prepare(args: &KernelArgs) -> Result<PathBuf> {
-    let complaints: Vec<String> = tidy::check(&paths::root())?
+/// What would make the book tell something else than the repository.
+fn check_pages(root: &Path) -> Result<()> {
+    let complaints: Vec<String> = tidy::check(root)?
         .into_iter()
         .filter(|check| tidy::BOOK.contains(&check.name))
         .flat_map(|check| check.complaints)
-        .chain(stale(&results::last()))
         .collect();
-    if !complaints.is_empty() {
-        bail!(Failure::Work(format!(
-            "the book would not tell the truth:\n{}",
-            complaints.join("\n")
-        )));
+    if complaints.is_empty() {
+        return Ok(());
     }
-    let bin = tools()?;
-    generate(args)?;
-    Ok(bin)
+    bail!(Failure::Work(format!(
+        "the book would not tell the truth:\n{}",
+        complaints.join("\n")
+    )))
 }
 
-/// The transcripts that the last run of their tests has found to be out of date.
-fn stale(last: &results::Record) -> Vec<String> {
-    let mut found: Vec<String> = last
-        .suites
+/// Each picture that a page includes, as its transcript makes it.
+fn pictures(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
+    let include = Regex::new(r"generated/([\w-]+)\.svg\}\}").context("the pattern of a picture")?;
+    let mut found = BTreeMap::new();
+    for page in tidy::files(root)?
         .iter()
-        .flat_map(|suite| &suite.cases)
-        .flat_map(|case| &case.said)
-        .filter_map(|line| line.split_once("the transcript differs from "))
-        .map(|(_, name)| {
-            format!("selftests/{name} is stale: its last test saw something else on the kernel")
-        })
-        .collect();
-    found.dedup();
-    found
+        .filter(|file| file.starts_with("book") && file.extension().is_some_and(|e| e == "md"))
+    {
+        for stem in include.captures_iter(&vm::read_lossy(&root.join(page))) {
+            let stem = &stem[1];
+            let log = format!("selftests/expected/{stem}.log");
+            let transcript = fs::read_to_string(root.join(&log))
+                .with_context(|| format!("{} shows a picture of {log}", page.display()))?;
+            let file = Path::new(GENERATED).join(stem).with_extension("svg");
+            found
+                .entry(file)
+                .or_insert_with(|| picture::draw(&format!("Timeline of {stem}"), &transcript));
+        }
+    }
+    Ok(found)
 }
 
-/// Run mdBook with its link checker.
-fn build(bin: &Path) -> Result<()> {
-    let mut command = mdbook(bin, "build")?;
+/// The pictures that no page includes any more.
+fn leftovers(root: &Path) -> Result<Vec<PathBuf>> {
+    let wanted = pictures(root)?;
+    Ok(tidy::files(root)?
+        .into_iter()
+        .filter(|file| file.starts_with(GENERATED) && file.extension().is_some_and(|e| e == "svg"))
+        .filter(|file| !wanted.contains_key(file))
+        .collect())
+}
+
+/// For `tidy`: the pictures that are not those of their transcripts.
+pub fn stale_pictures(root: &Path) -> Result<Vec<String>> {
+    Ok(pictures(root)?
+        .into_iter()
+        .filter(|(file, text)| vm::read_lossy(&root.join(file)) != *text)
+        .map(|(file, _)| file)
+        .chain(leftovers(root)?)
+        .map(|file| stale(&file))
+        .collect())
+}
+
+fn stale(file: &Path) -> String {
+    format!(
+        "{} is stale: `cargo xtask book` writes it anew, and then commit it",
+        file.display()
+    )
+}
+
+/// The table of the samples, read from their built modules.
+fn table(args: &KernelArgs) -> Result<(PathBuf, String)> {
+    let kernel = Kernel::ensure(args)?;
+    let samples: Vec<String> = catalog::samples()?.into_iter().map(|s| s.stem).collect();
+    kbuild::build(&kernel, &samples)?;
+    let file = Path::new(GENERATED).join("samples.md");
+    Ok((file, tables::samples(&kernel)?))
+}
+
+/// Run mdBook, and follow each link of the `pages` that it makes.
+fn build(mut command: Command, pages: &Path) -> Result<()> {
     vm::tell(&command);
     let log = paths::target().join("xtask/book.log");
     create(log.parent().unwrap_or(&log))?;
     let mut said = Vec::new();
     let status = process::logged(&mut command, &log, None, |line| said.push(line.to_owned()))?;
-    let warned = said.iter().any(|line| is_complaint(line));
-    if status.success() && !warned {
-        return Ok(());
+    if !status.success() || said.iter().any(|line| is_complaint(line)) {
+        bail!(Failure::Work(format!(
+            "the book has errors (log: {}):\n{}",
+            log.display(),
+            said.join("\n")
+        )));
     }
-    bail!(Failure::Work(format!(
-        "the book has errors (log: {}):\n{}",
-        log.display(),
-        said.join("\n")
-    )))
+    let broken = links::broken(pages)?;
+    if !broken.is_empty() {
+        bail!(Failure::Work(format!(
+            "links of the book lead nowhere:\n{}",
+            broken.join("\n")
+        )));
+    }
+    Ok(())
 }
 
 /// What mdBook only warns of is an error here.
@@ -132,23 +213,77 @@ fn is_complaint(line: &str) -> bool {
         .any(|word| line.starts_with(word) || line.contains(&format!("[{word}]")))
 }
 
-fn mdbook(bin: &Path, verb: &str) -> Result<Command> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // The link checker is found by its name.
-    let dirs = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&path));
-    let mut command = Command::new(bin.join("mdbook"));
+fn mdbook(root: &Path, verb: &str) -> Result<Command> {
+    let this = std::env::current_exe().context("finding this program")?;
+    let this = process::quote(&this.to_string_lossy());
+    let mut command = Command::new("mdbook");
     command
         .arg(verb)
-        .arg(paths::root().join("book"))
+        .arg(root.join("book"))
         .arg("--dest-dir")
-        .arg(paths::target().join("book"))
-        .env("PATH", std::env::join_paths(dirs).context("setting PATH")?);
+        .arg(pages())
+        .env(
+            "MDBOOK_PREPROCESSOR__API__COMMAND",
+            format!("{this} book-api"),
+        )
+        // Before anything is included: listings are not touched.
+        .env("MDBOOK_PREPROCESSOR__API__BEFORE", r#"["links"]"#);
     if let Some((project, edit)) = origin() {
         command
             .env("MDBOOK_OUTPUT__HTML__GIT_REPOSITORY_URL", project)
             .env("MDBOOK_OUTPUT__HTML__EDIT_URL_TEMPLATE", edit);
     }
     Ok(command)
+}
+
+/// `cargo xtask book-api`, mdBook's preprocessor: the items of the crate become links to their documentation.
+pub fn link_items(supports: Option<&str>) -> Result<()> {
+    if supports.is_some() {
+        return Ok(());
+    }
+    let mut input: Value =
+        serde_json::from_reader(io::stdin()).context("reading what mdBook sends")?;
+    let pages = items(&paths::root().join(API).join("klp"));
+    link_chapters(&mut input[1], &pages)?;
+    serde_json::to_writer(io::stdout(), &input[1]).context("answering mdBook")
+}
+
+/// Item and page of each item that rustdoc found: `Shadow` and `struct.Shadow.html`.
+fn items(folder: &Path) -> BTreeMap<String, String> {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let page = entry.file_name().into_string().ok()?;
+            let item = page.strip_suffix(".html")?.split_once('.')?.1.to_owned();
+            Some((item, page))
+        })
+        .collect()
+}
+
+/// Walk what mdBook sends, wherever in it the chapters are.
+fn link_chapters(book: &mut Value, pages: &BTreeMap<String, String>) -> Result<()> {
+    if let (Some(path), Some(text)) = (book["path"].as_str(), book["content"].as_str()) {
+        let up = "../".repeat(Path::new(path).components().count() - 1);
+        book["content"] = link_text(text, &up, pages)?.into();
+    }
+    match book {
+        Value::Array(list) => list.iter_mut().try_for_each(|v| link_chapters(v, pages)),
+        Value::Object(map) => map.values_mut().try_for_each(|v| link_chapters(v, pages)),
+        _ => Ok(()),
+    }
+}
+
+fn link_text(text: &str, up: &str, pages: &BTreeMap<String, String>) -> Result<String> {
+    let item = Regex::new(r"(\[?)`klp::(\w+)[^`\n]*`").context("the pattern of an item")?;
+    let linked = item.replace_all(text, |found: &Captures<'_>| match pages.get(&found[2]) {
+        Some(page) if found[1].is_empty() => {
+            format!("[{}]({up}generated/api/klp/{page})", &found[0])
+        }
+        _ => found[0].to_owned(),
+    });
+    Ok(linked.into_owned())
 }
 
 /// The project's page, and where a chapter is edited there, if this clone came from such a place.
@@ -183,77 +318,6 @@ fn edit_template(project: &str, branch: &str) -> String {
     let branch = if branch.is_empty() { "main" } else { branch };
     let between = if project.contains("gitlab") { "/-" } else { "" };
     format!("{project}{between}/edit/{branch}/book/{{path}}")
-}
-
-/// The folder of the book's tools, which are installed when they are missing.
-fn tools() -> Result<PathBuf> {
-    let root = paths::cache()?.join("tools");
-    if TOOLS.iter().any(|tool| !is_installed(&root, tool)) {
-        create(&root)?;
-        let _lock = lock::lock(
-            &paths::cache()?.join("book.lock"),
-            "installs the book's tools",
-        )?;
-        for tool in TOOLS.iter().filter(|tool| !is_installed(&root, tool)) {
-            install(&root, tool)?;
-        }
-    }
-    Ok(root.join("bin"))
-}
-
-fn is_installed(root: &Path, (package, version): &(&str, &str)) -> bool {
-    host::version_text(root.join("bin").join(package)).is_ok_and(|text| text.contains(version))
-}
-
-fn install(root: &Path, (package, version): &(&str, &str)) -> Result<()> {
-    eprintln!("install {package} {version}, once; this takes some minutes");
-    let log = root.join(format!("{package}.log"));
-    let mut command = cargo::command();
-    command
-        .args(["install", "--locked", "--version", version, package])
-        .arg("--root")
-        .arg(root)
-        // An installation of its own, not a part of this workspace's build.
-        .env_remove("CARGO_TARGET_DIR");
-    let status = process::logged(&mut command, &log, None, |_| {})?;
-    if !status.success() {
-        bail!(error::host(format!(
-            "{package} {version} cannot be installed by cargo; log: {}",
-            log.display()
-        )));
-    }
-    Ok(())
-}
-
-/// Write what nobody writes by hand.
-fn generate(args: &KernelArgs) -> Result<()> {
-    let to = paths::root().join(GENERATED);
-    create(&to)?;
-    let expected = paths::root().join("selftests/expected");
-    for entry in
-        fs::read_dir(&expected).with_context(|| format!("reading {}", expected.display()))?
-    {
-        let path = entry.context("reading the transcripts")?.path();
-        if let Some(stem) = transcript(&path) {
-            let title = format!("Timeline of {stem}");
-            let picture = picture::draw(&title, &vm::read_lossy(&path));
-            write_new(&to.join(format!("{stem}.svg")), &picture)?;
-        }
-    }
-    let kernel = Kernel::ensure(args)?;
-    let samples: Vec<String> = catalog::samples()?.into_iter().map(|s| s.stem).collect();
-    kbuild::build(&kernel, &samples)?;
-    write_new(&to.join("samples.md"), &tables::samples(&kernel)?)?;
-    let api = cargo::doc(args)?;
-    copy_folder(&api, &to.join("api"))
-}
-
-/// The stem of a transcript's file.
-fn transcript(path: &Path) -> Option<&str> {
-    let is_log = path.extension().is_some_and(|end| end == "log");
-    path.file_stem()
-        .filter(|_| is_log)
-        .and_then(|stem| stem.to_str())
 }
 
 fn create(folder: &Path) -> Result<()> {
@@ -291,13 +355,6 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_logs_are_transcripts() {
-        assert_eq!(transcript(Path::new("a/b-c.log")), Some("b-c"));
-        assert_eq!(transcript(Path::new("a/b.log.new")), None);
-        assert_eq!(transcript(Path::new("a/README.md")), None);
-    }
 
     #[test]
     fn a_clone_knows_where_it_is_edited() {
@@ -344,22 +401,47 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_transcript_is_told_once() {
-        let said = |text: &str| results::CaseRecord {
-            said: vec![text.to_owned(); 2],
-            ..results::CaseRecord::default()
-        };
-        let suite = |case| results::SuiteRecord {
-            cases: vec![case],
-            ..results::SuiteRecord::default()
-        };
-        let last = results::Record {
-            suites: vec![
-                suite(said("# the transcript differs from expected/x.log")),
-                suite(said("# something else")),
-            ],
-            ..results::Record::default()
-        };
-        assert_eq!(stale(&last).len(), 1);
+    fn items_become_links_where_they_are_not_yet() {
+        let pages = BTreeMap::from([("Shadow".to_owned(), "struct.Shadow.html".to_owned())]);
+        let mut book = serde_json::json!({"items": [{"Chapter": {
+            "path": "a/b.md",
+            "content": "`klp::Shadow::get()`, [`klp::Shadow`](x.md), `klp::None`",
+            "sub_items": [{"Chapter": {"path": "c.md", "content": "`klp::Shadow`"}}],
+        }}]});
+        link_chapters(&mut book, &pages).unwrap();
+        let chapter = &book["items"][0]["Chapter"];
+        assert_eq!(
+            chapter["content"],
+            "[`klp::Shadow::get()`](../generated/api/klp/struct.Shadow.html), \
+             [`klp::Shadow`](x.md), `klp::None`"
+        );
+        assert_eq!(
+            chapter["sub_items"][0]["Chapter"]["content"],
+            "[`klp::Shadow`](generated/api/klp/struct.Shadow.html)"
+        );
+    }
+
+    #[test]
+    fn a_stale_picture_and_one_too_many_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let git = Command::new("git").arg("init").arg("-q").arg(root).status();
+        assert!(git.unwrap().success());
+        for (file, text) in [
+            ("book/src/p.md", "{{#include generated/a.svg}}"),
+            ("selftests/expected/a.log", "% insmod a.ko\n"),
+            ("book/src/generated/a.svg", "old"),
+            ("book/src/generated/b.svg", "unused"),
+        ] {
+            create(root.join(file).parent().unwrap()).unwrap();
+            fs::write(root.join(file), text).unwrap();
+        }
+        assert_eq!(stale_pictures(root).unwrap().len(), 2);
+        for (file, text) in pictures(root).unwrap() {
+            fs::write(root.join(file), text).unwrap();
+        }
+        assert_eq!(stale_pictures(root).unwrap().len(), 1);
+        fs::remove_file(root.join("selftests/expected/a.log")).unwrap();
+        assert!(stale_pictures(root).is_err());
     }
 }

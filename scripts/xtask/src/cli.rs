@@ -155,6 +155,12 @@ pub enum Command {
         #[arg(long)]
         serve: bool,
     },
+    /// mdBook's preprocessor: links from the book's text to rustdoc of the crate
+    #[command(hide = true)]
+    BookApi {
+        supports: Option<String>,
+        renderer: Option<String>,
+    },
     /// The rules of the callback document, each with its test case and its last result
     Rules,
     /// Check that samples, chapters, tests and transcripts belong together

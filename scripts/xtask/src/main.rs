@@ -14,6 +14,7 @@ mod host;
 mod kbuild;
 mod kernel;
 mod ktap;
+mod links;
 mod lock;
 mod oops;
 mod paths;
@@ -111,6 +112,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
             },
         ),
         Command::Book { serve } => book::run(kernel, *serve),
+        Command::BookApi { supports, .. } => book::link_items(supports.as_deref()),
         Command::Rules => rules::run(),
         Command::Tidy => tidy::run(),
         Command::Shell {

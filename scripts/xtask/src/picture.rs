@@ -104,7 +104,8 @@ pub fn draw(title: &str, transcript: &str) -> String {
         };
         let _ = write!(
             rows,
-            r#"<rect class="band {}" x="{}" y="{top}" width="8" height="{ROW}"/>{shapes}"#,
+            r#"<rect class="band {}" x="{}" y="{top}" width="8" height="{ROW}"/>{shapes}
+"#,
             phase.class(),
             BAND - 4
         );
@@ -119,7 +120,8 @@ pub fn draw(title: &str, transcript: &str) -> String {
         let (x, label) = (FIRST_LANE + LANE * nr, ROW * (nr + 1));
         let _ = write!(
             lanes,
-            r#"<path class="lane" d="M{x} {} V{height}"/><path class="lane" d="M{x} {} H{}"/>{}"#,
+            r#"<path class="lane" d="M{x} {} V{height}"/><path class="lane" d="M{x} {} H{}"/>{}
+"#,
             label - 4,
             label - 4,
             text_x - 4,
@@ -127,8 +129,10 @@ pub fn draw(title: &str, transcript: &str) -> String {
         );
     }
     format!(
-        r#"<svg class="klp-timeline" role="img" viewBox="0 0 {WIDTH} {height}" xmlns="http://www.w3.org/2000/svg"><title>{}</title><desc>{}</desc>{}{lanes}{rows}</svg>
-"#,
+        // A line each, so that a change of a transcript is a change of few lines here; no blank one, which would end the
+        // element for Markdown.
+        "<svg class=\"klp-timeline\" role=\"img\" viewBox=\"0 0 {WIDTH} {height}\" xmlns=\"http://www.w3.org/2000/svg\">\n\
+         <title>{}</title>\n<desc>{}</desc>\n{}\n{lanes}{rows}</svg>\n",
         escape(title),
         escape(spoken.trim_end()),
         text("head", BAND - 4, 12, "transition", ""),

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,9 +16,11 @@ use anyhow::Context;
 use anyhow::Result;
 use regex::Regex;
 
+use crate::book;
 use crate::catalog;
 use crate::catalog::Sample;
 use crate::error::Failure;
+use crate::links::clean;
 use crate::paths;
 use crate::process;
 use crate::vm::read_lossy;
@@ -32,9 +33,6 @@ pub const BOOK: [&str; 3] = [PARTS, CHAPTERS, ANCHORS];
 const PARTS: &str = "each sample has all of its parts";
 const CHAPTERS: &str = "each chapter is listed";
 const ANCHORS: &str = "each included anchor exists";
-
-/// Below it is what the book's build writes; see `book.rs`.
-const GENERATED: &str = "book/src/generated";
 
 /// One check and what it found.
 pub struct Check {
@@ -81,6 +79,10 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
             complaints: anchors(root, &files)?,
         },
         Check {
+            name: "each picture is that of its transcript",
+            complaints: book::stale_pictures(root)?,
+        },
+        Check {
             name: "each source file names its licence",
             complaints: licences(root, &files),
         },
@@ -92,7 +94,7 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
 }
 
 /// The files of the checkout, relative to it: what git has, and what it would take.
-fn files(root: &Path) -> Result<Vec<PathBuf>> {
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let listed = process::capture(
         Command::new("git")
             .args([
@@ -216,6 +218,7 @@ fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
         .filter(|file| file.extension().is_some_and(|end| end == "md"))
         .filter_map(|file| file.strip_prefix("book/src").ok())
         .filter(|page| !page.ends_with("SUMMARY.md") && !page.ends_with("clocks-table.md"))
+        .filter(|page| !page.starts_with("generated"))
         .filter(|page| !summary.contains(&format!("({})", page.display())))
         .map(|page| format!("book/src/SUMMARY.md does not list {}", page.display()))
         .collect()
@@ -282,13 +285,6 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
         .split_once(':')
         .map_or((what, None), |(path, anchor)| (path, Some(anchor)));
     let file = clean(&root.join(here).join(path));
-    if let Ok(generated) = file.strip_prefix(root.join(GENERATED)) {
-        // A picture needs its transcript.
-        let of = generated.with_extension("log");
-        let known = generated == Path::new("samples.md")
-            || root.join("selftests/expected").join(&of).is_file();
-        return (!known).then(|| format!("selftests/expected/{} does not exist", of.display()));
-    }
     if !file.is_file() {
         return Some(format!("{path} does not exist"));
     }
@@ -309,19 +305,6 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
         }
     }
     None
-}
-
-/// `a/../b` as `b`, whether it exists or not.
-fn clean(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        if part == Component::ParentDir {
-            out.pop();
-        } else {
-            out.push(part);
-        }
-    }
-    out
 }
 
 /// What can carry a licence line and must.
@@ -496,20 +479,6 @@ mod tests {
                 "book/p.md:4: ../s/none.rs does not exist",
                 "book/p.md:5: ../s/x.rs:3:4: include by a named anchor, not by line numbers",
             ]
-        );
-    }
-
-    #[test]
-    fn a_picture_wants_its_transcript() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        write(root, "selftests/expected/a.log", "");
-        let page = "{{#include ../generated/a.svg}}\n{{#include ../generated/samples.md}}\n\
-                    {{#include ../generated/b.svg}}\n";
-        let files = [write(root, "book/src/m/p.md", page)];
-        assert_eq!(
-            anchors(root, &files).unwrap(),
-            ["book/src/m/p.md:3: selftests/expected/b.log does not exist"]
         );
     }
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Whether each link of the built book leads to a page that is there, and to a place on it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use regex::Regex;
+
+use crate::vm::read_lossy;
+
+/// The broken links below `root`. rustdoc's pages are its own affair, and links to other hosts are not followed.
+pub fn broken(root: &Path) -> Result<Vec<String>> {
+    let link = Regex::new(r#"<[^>]*\s(?:href|src)="([^"]*)""#).context("the pattern of a link")?;
+    let mut pages = BTreeMap::new();
+    collect(root, &mut pages)?;
+    let mut broken = BTreeSet::new();
+    for (page, text) in &pages {
+        // What a server shows for an address that is none has its parts below the server's root.
+        if page.ends_with("404.html") || page.components().any(|part| part.as_os_str() == "api") {
+            continue;
+        }
+        for found in link.captures_iter(text) {
+            let (path, place) = found[1].split_once('#').unwrap_or((&found[1], ""));
+            if path.split('/').next().unwrap_or_default().contains(':') {
+                continue;
+            }
+            let mut target = clean(&page.parent().unwrap_or(root).join(path));
+            if path.is_empty() {
+                target.clone_from(page);
+            } else if target.is_dir() {
+                target.push("index.html");
+            }
+            let there = match pages.get(&target) {
+                Some(text) if !place.is_empty() => text.contains(&format!("id=\"{place}\"")),
+                Some(_) => true,
+                None => target.is_file(),
+            };
+            if !there {
+                let page = page.strip_prefix(root).unwrap_or(page);
+                broken.insert(format!("{}: {}", page.display(), &found[1]));
+            }
+        }
+    }
+    Ok(broken.into_iter().collect())
+}
+
+fn collect(folder: &Path, pages: &mut BTreeMap<PathBuf, String>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry.context("reading the pages")?.path();
+        if path.is_dir() {
+            collect(&path, pages)?;
+        } else if path.extension().is_some_and(|end| end == "html") {
+            let text = read_lossy(&path);
+            pages.insert(path, text);
+        }
+    }
+    Ok(())
+}
+
+/// `a/../b` as `b`, whether it exists or not.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            out.pop();
+        } else {
+            out.push(part);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("m/api")).unwrap();
+        let page = r##"<a href="../b.html#here">1</a> <a class="x" href="../b.html#gone">2</a>
+            <a href="#top">3</a><h1 id="top"></h1> <a href="none.html">4</a> <img src="../c.png">
+            <a href="https://example.org/x">5</a> <a href="..">6</a> <a href="api/">7</a>"##;
+        fs::write(root.join("m/a.html"), page).unwrap();
+        fs::write(
+            root.join("m/api/index.html"),
+            r#"<a href="gone.html">x</a>"#,
+        )
+        .unwrap();
+        fs::write(root.join("b.html"), r#"<p id="here">"#).unwrap();
+        assert_eq!(
+            broken(root).unwrap(),
+            [
+                "m/a.html: ..",
+                "m/a.html: ../b.html#gone",
+                "m/a.html: ../c.png",
+                "m/a.html: none.html"
+            ]
+        );
+    }
+}
