@@ -96,7 +96,9 @@
 #   log_has ERE               a condition for wait_for
 #   expect_no_log ERE         no line since the mark matches (commands aside)
 #   check_transcript NAME MODULE…  the whole story since the mark (commands, shown
-#                             lines, livepatch, modules) equals expected/NAME.log
+#                             lines, livepatch, modules) equals expected/NAME.log.
+#                             It goes through TRANSCRIPT_FILTER first, a command that
+#                             puts lines in order whose order is up to chance
 #
 # Files and namespaces
 #   save_file PATH            its value is put back later
@@ -1004,7 +1006,7 @@ check_transcript()
 
 	shift
 	seen=$(log_of % '#' livepatch "$@") || exit 1
-	seen=$(klp__normalise <<< "$seen")
+	seen=$(klp__normalise <<< "$seen" | ${TRANSCRIPT_FILTER:-cat})
 	if [ "${KLP_UPDATE_EXPECTED:-}" = 1 ]; then
 		printf '%s\n' "$seen" > "$file" || fail "cannot write $file"
 		skip "expected/$name.log written, not compared"
