@@ -90,7 +90,7 @@ fn prepare(args: &KernelArgs) -> Result<PathBuf> {
 }
 
 /// The transcripts that the last run of their tests has found to be out of date.
-fn stale(last: &results::Record) -> Vec<String> {
+fn stale(last: &results::Run) -> Vec<String> {
     let mut found: Vec<String> = last
         .suites
         .iter()
@@ -345,20 +345,20 @@ mod tests {
 
     #[test]
     fn a_stale_transcript_is_told_once() {
-        let said = |text: &str| results::CaseRecord {
+        let said = |text: &str| results::Case {
             said: vec![text.to_owned(); 2],
-            ..results::CaseRecord::default()
+            ..results::Case::default()
         };
-        let suite = |case| results::SuiteRecord {
+        let suite = |case| results::Suite {
             cases: vec![case],
-            ..results::SuiteRecord::default()
+            ..results::Suite::default()
         };
-        let last = results::Record {
+        let last = results::Run {
             suites: vec![
                 suite(said("# the transcript differs from expected/x.log")),
                 suite(said("# something else")),
             ],
-            ..results::Record::default()
+            ..results::Run::default()
         };
         assert_eq!(stale(&last).len(), 1);
     }

@@ -41,6 +41,31 @@ pub struct KernelArgs {
     pub debug: bool,
 }
 
+/// What the options mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    Own { debug: bool },
+    Dir(PathBuf),
+}
+
+impl KernelArgs {
+    /// The same options with another kernel.
+    pub fn with(&self, kernel: &str) -> KernelArgs {
+        KernelArgs {
+            dir: None,
+            debug: kernel == "debug",
+            ..self.clone()
+        }
+    }
+
+    pub fn choice(&self) -> Choice {
+        match &self.dir {
+            Some(dir) => Choice::Dir(dir.clone()),
+            None => Choice::Own { debug: self.debug },
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Say what is present, which version, what is missing and how to get it

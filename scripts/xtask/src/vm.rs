@@ -109,11 +109,20 @@ pub enum Accel {
     /// been there for ever after. A kernel that patches itself as much as ours does died of it: `Oops: int3` in
     /// a function that was not patched any more, once in a few runs of a test that traces all functions.
     TcgInTurns,
-    /// By the translator, in one thread, and each instruction takes a nanosecond of the guest's time.
-    ///
-    /// While the guest waits its clock leaps to its next timer. So what is measured by the guest's clock is counted,
-    /// and does not depend on the host, however busy that is.
+    /// By the translator, on a [`Clock::Virtual`].
     Counted,
+}
+
+/// What the guest takes for time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// Each instruction takes a nanosecond, and while the guest waits its clock leaps to its next timer: so nothing
+    /// depends on the host, however busy that is, and no waiting costs anything. Its processors run in turns, in one
+    /// thread, and a guest that is busy takes half as much again.
+    #[default]
+    Virtual,
+    /// The host's. Where processors must truly run at once.
+    Real,
 }
 
 impl Accel {
@@ -146,6 +155,7 @@ pub struct Guest {
     pub writable: Vec<PathBuf>,
     /// After this the guest is taken for hung.
     pub timeout: Duration,
+    pub clock: Clock,
 }
 
 impl Guest {
@@ -154,12 +164,13 @@ impl Guest {
         Guest {
             name: name.to_owned(),
             script: script.into(),
-            cpus: 2,
+            cpus: 1,
             memory_mib: 1024,
             nics: 0,
             append: Vec::new(),
             writable: Vec::new(),
             timeout: Duration::from_secs(300),
+            clock: Clock::Virtual,
         }
     }
 
@@ -358,17 +369,15 @@ fn split_status(output: &str) -> (String, Option<i32>) {
 ///
 /// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
 pub fn run(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Outcome> {
-    let accel = accel(kernel)?;
+    let accel = match guest.clock {
+        Clock::Virtual => Accel::Counted,
+        Clock::Real => accel(kernel)?,
+    };
     if is_checked(kernel) {
         run_with(kernel, &on_checked(guest), accel, each)
     } else {
         run_with(kernel, guest, accel, each)
     }
-}
-
-/// The same, where the guest's clock counts instructions: [`Accel::Counted`].
-pub fn run_counted(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Outcome> {
-    run_with(kernel, guest, Accel::Counted, each)
 }
 
 fn run_with(
@@ -595,7 +604,7 @@ mod tests {
         ));
         assert_eq!(
             args,
-            "--run /k/bzImage --disable-kvm --force-9p --user root --cpus 2 --memory 1024M \
+            "--run /k/bzImage --disable-kvm --force-9p --user root --cpus 1 --memory 1024M \
              --network user --network user --no-dhcp \
              --append oops=panic --append no_timer_check --append printk.devkmsg=on \
              --append nokaslr --append ignore_loglevel --verbose -- exec bash /t/guest.sh"

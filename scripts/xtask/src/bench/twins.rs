@@ -2,11 +2,11 @@
 
 //! The same modules in C and in Rust, measured in one boot.
 //!
-//! The guest's clock counts instructions ([`vm::Accel::Counted`]), so the host may be as busy as it likes, and what
+//! The guest's clock counts instructions ([`vm::Clock::Virtual`]), so the host may be as busy as it likes, and what
 //! a round measures comes out nearly the same in the next. The rounds alternate all the same: what was done before
 //! (a hash that grew, memory in pieces) is the same for both.
 //!
-//! [`vm::Accel::Counted`]: crate::vm::Accel::Counted
+//! [`vm::Clock::Virtual`]: crate::vm::Clock::Virtual
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -247,7 +247,7 @@ fn boot(kernel: &Kernel, modules: &Path, files: &[&PathBuf]) -> Result<Seen> {
     guest.memory_mib = 4096;
     guest.timeout = Duration::from_secs(3600);
     eprintln!("measuring in a guest that counts its instructions; this takes minutes");
-    let outcome = vm::run_counted(kernel, &guest, |_| {})?;
+    let outcome = vm::run(kernel, &guest, |_| {})?;
     // While udev waits, too, the clock leaps, and now and then it gives up on the port that carries the output;
     // then the console has it.
     let said = outcome.output.clone() + &outcome.console_text();
