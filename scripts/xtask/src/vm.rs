@@ -103,10 +103,11 @@ pub enum Accel {
 }
 
 /// Whose time passes in the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
     /// The guest's own: its instructions are counted, and while it waits its clock leaps to the next timer. A host
     /// that is busy changes nothing but the end of it; processors run in turns.
+    #[default]
     Virtual,
     /// The host's, for what needs processors that run at once.
     Real,
@@ -119,7 +120,6 @@ pub struct Guest {
     pub name: String,
     /// A script for `/bin/bash`, run as root.
     pub script: String,
-    pub clock: Clock,
     pub cpus: u32,
     pub memory_mib: u32,
     /// Virtio network cards, each on a network of its own that QEMU plays.
@@ -130,6 +130,7 @@ pub struct Guest {
     pub writable: Vec<PathBuf>,
     /// After this the guest is taken for hung.
     pub timeout: Duration,
+    pub clock: Clock,
 }
 
 impl Guest {
@@ -138,13 +139,13 @@ impl Guest {
         Guest {
             name: name.to_owned(),
             script: script.into(),
-            clock: Clock::Virtual,
             cpus: 1,
             memory_mib: 1024,
             nics: 0,
             append: Vec::new(),
             writable: Vec::new(),
             timeout: Duration::from_secs(300),
+            clock: Clock::Virtual,
         }
     }
 
@@ -532,11 +533,7 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
             boots
         }
     };
-    Ok(if boots {
-        Accel::Kvm
-    } else {
-        Accel::Tcg
-    })
+    Ok(if boots { Accel::Kvm } else { Accel::Tcg })
 }
 
 #[cfg(test)]

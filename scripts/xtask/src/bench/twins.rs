@@ -2,11 +2,11 @@
 
 //! The same modules in C and in Rust, measured in one boot.
 //!
-//! The guest's clock counts instructions ([`vm::Accel::Counted`]), so the host may be as busy as it likes, and what
+//! The guest's clock counts instructions ([`vm::Clock::Virtual`]), so the host may be as busy as it likes, and what
 //! a round measures comes out nearly the same in the next. The rounds alternate all the same: what was done before
 //! (a hash that grew, memory in pieces) is the same for both.
 //!
-//! [`vm::Accel::Counted`]: crate::vm::Accel::Counted
+//! [`vm::Clock::Virtual`]: crate::vm::Clock::Virtual
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
