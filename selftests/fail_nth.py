@@ -6,9 +6,14 @@
 
 Each time the load must either succeed, and then do what it does otherwise, or fail with an errno; either
 way nothing may be left behind, and a later load must work. "Nothing" is: the loaded modules with their users,
-the livepatches, the kprobes, the functions that ftrace has its hands on, and what the command of --watch prints.
+the livepatches, the kprobes, the functions that ftrace has its hands on, and what --watch names:
+  file=PATH        what the file holds
+  head=PATH        its first line
+  netns=NAME:PATH  what the file holds in that network namespace
+  gro=NAME         whether that network device has generic receive offload
+All of it is read here and no program is started for it: there are thousands of points.
 
-Four sweeps (--sweep):
+Four sweeps (--sweep, several with a comma between; KIND/STEP tries only every STEPth point, the last one first):
   init      allocations of the task that loads, from the module's init on: the livepatch core, the callbacks
   loader    allocations of the task that loads, from the system call on: the whole module loader as well
   complete  allocations wherever the transition ends, usually a kworker: post_patch and post_unpatch
@@ -18,7 +23,7 @@ The first two count allocations with /proc/self/fail-nth. That counter belongs t
 the injection's own `space` is used: so many bytes may be allocated, then one allocation fails. Calls fail by the
 module fail_call, since the kernel's own fail_function takes only functions that are declared for it.
 
-Prints a line for each point that was tried, and at the end one that adds them up, both as KEY=VALUE.
+Prints a line for each point that was tried, and at the end of a sweep one that adds them up, both as KEY=VALUE.
 Exit status: 0 all is well; 1 something was left, or did not work; 2 wrong usage.
 """
 
@@ -26,9 +31,13 @@ import argparse
 import collections
 import ctypes
 import errno
+import fcntl
+import functools
 import itertools
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -108,6 +117,7 @@ def wait_for(what, condition):
     raise Wrong(f"{what}: still not so after {patience} s")
 
 
+@functools.cache
 def functions():
     """The kernel's own functions, each with the places where one of that name begins."""
     found = collections.defaultdict(list)
@@ -244,7 +254,29 @@ class FailCall:
         os.close(log)
 
 
-def snapshot(command):
+def watched(watch):
+    """What a word of --watch has to say now."""
+    kind, _, what = watch.partition("=")
+    if kind == "file":
+        return read(what, "missing")
+    if kind == "head":
+        return read(what, "missing").partition("\n")[0]
+    if kind == "netns":
+        name, _, path = what.partition(":")
+        with open("/proc/self/ns/net") as here, open(f"/run/netns/{name}") as there:
+            os.setns(there.fileno(), os.CLONE_NEWNET)
+            try:
+                return read(path, "missing")
+            finally:
+                os.setns(here.fileno(), os.CLONE_NEWNET)
+    # ETHTOOL_GGRO by SIOCETHTOOL
+    value = ctypes.create_string_buffer(struct.pack("II", 0x2B, 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8946, struct.pack("16sP", what.encode(), ctypes.addressof(value)))
+    return f"gro {struct.unpack('II', value.raw[:8])[1]}"
+
+
+def snapshot(watch):
     """What must be the same before and after."""
     modules = sorted(" ".join(line.split()[:3:2]) for line in read("/proc/modules").splitlines())
     patches = sorted(os.listdir(LIVEPATCH))
@@ -252,16 +284,12 @@ def snapshot(command):
     traced = sorted(
         line.split()[0] for line in read("/sys/kernel/tracing/enabled_functions").splitlines() if line.strip()
     )
-    watched = []
-    if command:
-        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        watched = done.stdout.decode(errors="replace").splitlines() + [f"status {done.returncode}"]
     return [
         *(f"module {line}" for line in modules),
         *(f"livepatch {line}" for line in patches),
         *(f"kprobe {line}" for line in probes),
         *(f"ftrace {line}" for line in traced),
-        *(f"watched {line}" for line in watched),
+        *(f"{word}: {watched(word).strip()}" for word in watch),
     ]
 
 
@@ -277,7 +305,7 @@ class Sweep:
         self.args = args
         self.module = Module(args.ko, args.params)
         self.seen = collections.Counter()
-        self.end = time.monotonic() + args.seconds
+        self.kind, self.step = None, 1
         self.off = snapshot(args.watch)
         self.on = None
 
@@ -307,14 +335,8 @@ class Sweep:
         self.unload()
         self.check_off(what)
 
-    def out_of_time(self, where):
-        out = time.monotonic() > self.end
-        if out:
-            print(f"out of time before {where}", flush=True)
-        return out
-
     def in_task(self):
-        """Each point, the last one first: there the callbacks are, should the time run out."""
+        """Each point, or every so many, the last one first: there the callbacks are."""
         most = 1 << 20
         error, left = self.module.insmod(most)
         if error:
@@ -322,9 +344,7 @@ class Sweep:
         self.module.wait_enabled()
         self.unload()
         points = most - left
-        for nth in range(points, 0, -self.args.step):
-            if self.out_of_time(f"point={nth}"):
-                break
+        for nth in range(points, 0, -self.step):
             error, left = self.module.insmod(nth)
             # Where some are left, this load had a few less than the one that was counted.
             self.judge(f"point={nth}", error, reached=not left)
@@ -339,8 +359,6 @@ class Sweep:
                 print(f"call={name} result={'ambiguous' if places[name] else 'no_such_function'}", flush=True)
                 continue
             for nth in itertools.count(1):
-                if self.out_of_time(f"call={name}:{nth}"):
-                    return points
                 with FailCall(self.args.fail_call, places[name][0], retval, nth) as fail:
                     error, _ = self.module.insmod()
                     if not error:
@@ -367,7 +385,7 @@ class Sweep:
         print(f"{where} result={result}", flush=True)
         if error:
             self.check_off(f"{where}, refused with {result}")
-            if self.args.next:
+            if self.args.next and self.kind != "loader":
                 self.plain(f"{where}, the load after it")
         else:
             self.module.wait_enabled()
@@ -381,7 +399,7 @@ class Sweep:
         points = set()
         for phase in ("post_patch", "post_unpatch"):
             space = 0
-            while not self.out_of_time(f"{phase}:{space}"):
+            while True:
                 faulty = phase == "post_patch"
                 if faulty:
                     self.arm(attr, space)
@@ -413,14 +431,23 @@ class Sweep:
         write(f"{attr}/probability", 100)
 
     def run(self):
-        self.plain("before the sweep")
+        self.plain("before the sweeps")
+        for word in self.args.sweep.split(","):
+            self.kind, _, step = word.partition("/")
+            self.step = int(step or 1)
+            self.one(self.kind)
+        # After all of them it still works.
+        self.plain("after the sweeps")
+
+    def one(self, kind):
         sweep, *where = {
             "init": (self.in_task, "do_init_module", None),
             "loader": (self.in_task, None, None),
             # ftrace needs memory to let go of a function; the core answers with a WARN when there is none.
             "complete": (self.at_completion, "klp_complete_transition", "klp_unpatch_objects"),
             "calls": (self.in_calls, None, None),
-        }[self.args.sweep]
+        }[kind]
+        self.seen.clear()
         injection = Injection(*where)
         try:
             points = sweep()
@@ -428,23 +455,19 @@ class Sweep:
             injection.restore()
         tried = sum(self.seen.values())
         results = " ".join(f"{name.replace(' ', '_')}={count}" for name, count in sorted(self.seen.items()))
-        print(f"points={points} tried={tried} {results}", flush=True)
-        # After all of them it still works.
-        self.plain("after the sweep")
+        print(f"sweep={kind} every={self.step} points={points} tried={tried} {results}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sweep", choices=["init", "loader", "complete", "calls"], default="init")
-    parser.add_argument("--step", type=int, default=1, help="try only every STEPth point")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no point after so long")
+    parser.add_argument("--sweep", metavar="KIND[/STEP],…", default="init")
     parser.add_argument("--next", action="store_true", help="a load without a fault after each refused one")
     parser.add_argument("--fail-call", metavar="FILE.ko", help="the module that lets calls fail")
-    parser.add_argument("--watch", help="a command whose output must be the same before and after")
+    parser.add_argument("--watch", action="append", default=[], help="what must be the same before and after")
     parser.add_argument("ko")
     parser.add_argument("params", nargs="*")
     args = parser.parse_args()
-    if args.sweep == "calls" and not args.fail_call:
+    if "calls" in args.sweep and not args.fail_call:
         parser.error("--sweep calls needs --fail-call")
     libc.mlockall(MCL_CURRENT | MCL_FUTURE)
     sweep = Sweep(args)

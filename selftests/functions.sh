@@ -3,8 +3,6 @@
 #
 # The shell library of the livepatch selftests. Source it, never run it:
 #
-#     #!/bin/bash
-#     # SPDX-License-Identifier: GPL-2.0 OR MIT
 #     . "$(dirname "$0")/functions.sh"
 #
 #     require_ko sysctl_update            # optional: skips the whole script
@@ -26,22 +24,21 @@
 #     ktap_case "an unknown order is refused" refuses
 #     ktap_finish                         # must be the last line
 #
-# How a case runs. In a subshell of its own, in a process group of its own, with
-# `set -eu` and standard input closed: the first command that fails ends the case
-# (never the script) and the file and line are told. So call ktap_case as a plain
-# command, never in `if`, `&&` or `||`: bash would switch `set -e` off. Variables
-# that a case sets are gone after it. After the case, passed or not, its leftover
-# processes are killed, and everything that it did through load_*, save_*,
-# netns_add and on_exit is taken back, last first. What is done that way outside
-# a case is taken back when the script ends, also by Ctrl-C or a time-out.
+# A case runs in a subshell and process group of its own, with `set -eu` and standard input closed: the first command
+# that fails ends the case (never the script), and its file and line are told. So call ktap_case as a plain command,
+# never in `if`, `&&` or `||`: bash would switch `set -e` off. After the case, passed or not, its leftover processes are
+# killed, and what it did through load_*, save_*, netns_add and on_exit is taken back, last first. What is done that way
+# outside a case is taken back when the script ends, also by Ctrl-C or a time-out.
 #
-# Exit code of a script: 0 passed, 1 failed, 4 everything skipped (kselftest's).
+# Exit status of a script: 0 passed, 1 failed, 4 everything skipped (kselftest's).
+#
+# Starting a program is the dearest thing a script can do in an emulated guest, so nothing here starts one that the
+# shell can do without: values are read by `read`, the kernel's log by one open descriptor for the whole script.
 #
 # The plan and its cases
 #   ktap_plan N               N cases follow; one more is added by ktap_finish
 #   ktap_case NAME FUNC [ARG…]  NAME has no '#'; "R7: …" names the rule it proves
-#   ktap_finish               the last case: nothing is left, the kernel is sound;
-#                             then exit
+#   ktap_finish               the last case: nothing is left, the kernel is sound; then exit
 #   diag TEXT…                a diagnostic line
 #   fail TEXT…                end the case as failed (outside: end the script)
 #   skip REASON…              end the case as skipped (outside: skip what is left)
@@ -49,29 +46,27 @@
 #   expect_file PATH WANTED   the file holds exactly that
 #
 # What a script or a case needs; skips by name what is missing
-#   require_root
-#   require_command NAME…
+#   require_root, require_command NAME…, require_file PATH…
 #   require_config CONFIG_X…  each built in or a module; CONFIG_X=y asks for built in
-#   require_file PATH…
 #   require_module NAME…      a module of the running kernel's own (or built in)
-#   require_ko NAME…          a module of ours. With KLP_MODULES_DIR set, a missing
-#                             one is a failure: whoever set it said that all are there
+#   require_ko NAME…          a module of ours. With KLP_MODULES_DIR set, a missing one is a failure: whoever set it
+#                             said that all are there
 #
 # Commands
 #   log TEXT…                 one line into the kernel log, as it is
 #   run CMD…                  logs `% CMD`, runs it, gives its status
 #   show CMD…                 runs it, logs each line that it prints as `# LINE`
 #   write_file PATH VALUE     logs `% echo VALUE > PATH`, writes
-#   expect_fail ERRNO CMD…    runs CMD (write_file too); it must fail and say the text
-#                             of ERRNO (EINVAL, EBUSY, …; insmod's own words as well)
-#   wait_for CMD…             tries CMD ten times a second until it succeeds; fails
-#                             after KLP_WAIT seconds (60). No eval: use a function
+#   expect_fail ERRNO CMD…    runs CMD (write_file too); it must fail and say the text of ERRNO (EINVAL, EBUSY, …;
+#                             insmod's own words as well)
+#   wait_for CMD…             tries CMD whenever the kernel logs something, and ten times a second, until it succeeds;
+#                             fails after KLP_WAIT seconds (60). No eval: use a function
 #   file_is PATH VALUE        a condition for wait_for
 #   on_exit CMD…              take back later (see above)
 #
 # Modules and livepatches (NAME is the module's name, without .ko)
-#   find_ko NAME              prints the path: $KLP_MODULES_DIR/NAME.ko if that is set,
-#                             else ../samples/*/NAME.ko, modules/NAME.ko
+#   find_ko NAME              prints the path: $KLP_MODULES_DIR/NAME.ko if that is set, else ../samples/*/NAME.ko,
+#                             modules/NAME.ko
 #   load_mod NAME [P=V…]      insmod, or modprobe if it is a module of the kernel
 #   load_lp NAME [P=V…]       a livepatch; waits for the end of its transition
 #   load_lp_nowait NAME [P=V…]
@@ -86,17 +81,16 @@
 # The kernel's log
 #   log_mark                  forget what was logged so far (each case begins so)
 #   log_since                 the lines since the mark, without time stamps
-#   log_of SELECT…            those of them that belong to SELECT: a module's name,
-#                             `livepatch`, `%` (commands) or `#` (show)
-#   expect_log SELECT…        standard input lists, in order, *all* lines that
-#                             `log_of SELECT…` must give. A line is a fixed string;
-#                             `~ ERE` is a pattern for the whole line; `...` stands
-#                             for any number of lines, also none. White space in
-#                             front is ignored. A difference is shown as a diff
+#   log_of SELECT…            those of them that belong to SELECT: a module's name, `livepatch`, `%` (commands) or
+#                             `#` (show)
+#   expect_log SELECT…        standard input lists, in order, *all* lines that `log_of SELECT…` must give. A line is a
+#                             fixed string; `~ ERE` is a pattern for the whole line; `...` stands for any number of
+#                             lines, also none. White space in front is ignored. A difference is shown as a diff
 #   log_has ERE               a condition for wait_for
 #   expect_no_log ERE         no line since the mark matches (commands aside)
-#   check_transcript NAME MODULE…  the whole story since the mark (commands, shown
-#                             lines, livepatch, modules) equals expected/NAME.log
+#   check_transcript NAME MODULE…  the whole story since the mark (commands, shown lines, livepatch, modules) equals
+#                             expected/NAME.log. It goes through TRANSCRIPT_FILTER first, a command that puts lines
+#                             in order whose order is up to chance
 #
 # Files and namespaces
 #   save_file PATH            its value is put back later
@@ -108,34 +102,61 @@
 #   KLP_MODULES_DIR           where the .ko files are
 #   KLP_WAIT                  seconds that wait_for waits, 60
 #   KLP_CASES                 a shell pattern: other cases are skipped
-#   KLP_UPDATE_EXPECTED=1     check_transcript writes expected/NAME.log instead of
-#                             comparing; such a case is reported as skipped, so that no
-#                             run can pass by it. Read the difference, then commit it
+#   KLP_UPDATE_EXPECTED=1     check_transcript writes expected/NAME.log instead of comparing; such a case is reported
+#                             as skipped, so that no run can pass by it. Read the difference, then commit it
 
 set -u
 export LC_ALL=C
 
-KLP_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+KLP_DIR=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 # shellcheck disable=SC2034 # for the scripts that source this file
 KLP_SYSFS=/sys/kernel/livepatch
-KLP_SCRIPT=$(basename "$0")
+KLP_SCRIPT=${0##*/}
 KLP_WAIT=${KLP_WAIT:-60}
 
 KLP_TMP=		# folder for what must outlive a case's subshell
 KLP_IN_CASE=		# set inside a case
 KLP_CASE_PID=		# the running case, also its process group
 KLP_CASE_NAME=
-KLP_MARK=
-KLP_START=		# mark of the script's beginning
-KLP_TAINT=0
-KLP_PLAN=0
-KLP_NR=0
-KLP_PASS=0
-KLP_FAIL=0
-KLP_SKIP=0
-KLP_DONE=
+KLP_CONFIG=		# the kernel's configuration, once somebody asked for it
+KLP_KMSG=		# descriptor of the kernel's log; all that reads it shares its place
+KLP_NEVER=		# descriptor from which nothing ever comes
+KLP_LOG=		# file with the log's lines since the mark
+KLP_LINES=()		# the last that were looked for in it
+KLP_PLAN=0 KLP_NR=0 KLP_PASS=0 KLP_FAIL=0 KLP_SKIP=0 KLP_TAINT=0 KLP_DONE=
 
-# ---- KTAP ---------------------------------------------------------------
+# ---- what the shell can do itself -------------------------------------------
+
+# klp__read PATH: REPLY is what the file holds, without the last newline
+klp__read()
+{
+	REPLY=
+	{ IFS= read -rd '' REPLY || true; } 2>/dev/null < "$1" || return 1
+	REPLY=${REPLY%$'\n'}
+}
+
+klp__to_file()
+{
+	printf '%s\n' "$2" > "$1"
+}
+
+# klp__has_line PATH LINE
+klp__has_line()
+{
+	klp__read "$1" && [[ $'\n'$REPLY$'\n' == *$'\n'"$2"$'\n'* ]]
+}
+
+# Prints standard input with a "# " before each line.
+klp__comment()
+{
+	local line
+
+	while IFS= read -r line || [ -n "$line" ]; do
+		printf '# %s\n' "$line"
+	done
+}
+
+# ---- KTAP -------------------------------------------------------------------
 
 diag()
 {
@@ -143,7 +164,7 @@ diag()
 		# Gets its "# " when the case is over.
 		printf '%s\n' "$*" >&2
 	else
-		printf '%s\n' "$*" | sed 's/^/# /'
+		klp__comment <<< "$*"
 	fi
 }
 
@@ -193,25 +214,26 @@ klp__exit_code()
 
 ktap_plan()
 {
+	local other
+
 	require_root
-	require_file "$KLP_SYSFS"
-	require_command dmesg insmod modprobe rmmod
+	require_file "$KLP_SYSFS" /dev/kmsg
+	require_command insmod modprobe rmmod
 	# Without it the core tells nothing of its transitions.
 	if [ ! -w /proc/dynamic_debug/control ]; then
 		skip "CONFIG_DYNAMIC_DEBUG is not in this kernel"
 	fi
-	local other
 	for other in "$KLP_SYSFS"/*/; do
 		if [ -d "$other" ]; then
-			skip "the livepatch $(basename "$other") is already loaded"
+			other=${other%/}
+			skip "the livepatch ${other##*/} is already loaded"
 		fi
 	done
 
-	KLP_TMP=$(mktemp -d "${TMPDIR:-/tmp}/klp-test.XXXXXX") ||
-		fail "no temporary folder in ${TMPDIR:-/tmp}"
-	mkdir "$KLP_TMP/undo"
-	: > "$KLP_TMP/loaded"
-	: > "$KLP_TMP/may_stay"
+	KLP_TMP=$(mktemp -d "${TMPDIR:-/tmp}/klp-test.XXXXXX") || fail "no temporary folder in ${TMPDIR:-/tmp}"
+	for other in undo loaded may_stay out; do
+		: > "$KLP_TMP/$other"
+	done
 	trap klp__at_exit EXIT
 	trap 'klp__interrupted 130 SIGINT' INT
 	trap 'klp__interrupted 143 SIGTERM' TERM
@@ -220,9 +242,12 @@ ktap_plan()
 	KLP_PLAN=$(($1 + 1))
 	printf 'KTAP version 1\n1..%d\n' "$KLP_PLAN"
 
+	exec {KLP_KMSG}</dev/kmsg {KLP_NEVER}<> <(:)
+	# What the kernel said before is not ours.
+	KLP_LOG=/dev/null
 	log_mark "start"
-	KLP_START=$KLP_MARK
-	KLP_TAINT=$(cat /proc/sys/kernel/tainted)
+	klp__read /proc/sys/kernel/tainted
+	KLP_TAINT=$REPLY
 	klp__debug_on
 	if [ -e /proc/sys/kernel/ftrace_enabled ]; then
 		save_sysctl kernel.ftrace_enabled
@@ -234,21 +259,12 @@ klp__debug_on()
 {
 	local where flags
 
-	while read -r where flags; do
-		on_exit klp__to_file /proc/dynamic_debug/control \
-			"file ${where%%:*} line ${where##*:} $flags"
-	done < <(awk '/^kernel\/livepatch\// { print $1, $3 }' /proc/dynamic_debug/control)
+	while read -r where _ flags _; do
+		on_exit klp__to_file /proc/dynamic_debug/control "file ${where%%:*} line ${where##*:} $flags"
+	done < <(grep '^kernel/livepatch/' /proc/dynamic_debug/control)
 	klp__to_file /proc/dynamic_debug/control 'file kernel/livepatch/* +p'
 	# One line a task and attempt: the number of them is chance.
 	klp__to_file /proc/dynamic_debug/control 'func klp_try_switch_task -p'
-}
-
-klp__print_case_output()
-{
-	if [ -s "$KLP_TMP/out" ]; then
-		sed 's/^/# /' "$KLP_TMP/out"
-	fi
-	: > "$KLP_TMP/out"
 }
 
 # What the subshell of a case runs.
@@ -267,7 +283,7 @@ klp__err()
 {
 	# 4 is a skip on its way out through a command substitution.
 	if [ "$1" -ne 4 ] || [ ! -e "$KLP_TMP/skip" ]; then
-		echo "$(basename "$3"):$4: status $1 of: $2" >&2
+		echo "${3##*/}:$4: status $1 of: $2" >&2
 	fi
 }
 
@@ -281,7 +297,7 @@ klp__kill_case()
 	kill -TERM -- "-$KLP_CASE_PID" 2>/dev/null
 	for ((i = 0; i < 20; i++)); do
 		kill -0 -- "-$KLP_CASE_PID" 2>/dev/null || break
-		sleep 0.1
+		read -rt 0.1 -u "$KLP_NEVER" _
 	done
 	kill -KILL -- "-$KLP_CASE_PID" 2>/dev/null
 	# Lets bash forget the job without a word about how it ended.
@@ -291,27 +307,21 @@ klp__kill_case()
 
 ktap_case()
 {
-	local name=${1//#/} rc floor why
+	local name=${1//#/} rc floor
 
 	shift
 	KLP_NR=$((KLP_NR + 1))
 	KLP_CASE_NAME=$name
-	if [ -n "${KLP_CASES:-}" ]; then
-		# shellcheck disable=SC2254 # it is a pattern
-		case $name in
-		$KLP_CASES) ;;
-		*)
-			KLP_SKIP=$((KLP_SKIP + 1))
-			echo "ok $KLP_NR $name # SKIP not chosen by KLP_CASES"
-			return 0
-			;;
-		esac
+	# shellcheck disable=SC2053 # it is a pattern
+	if [[ $name != ${KLP_CASES:-*} ]]; then
+		KLP_SKIP=$((KLP_SKIP + 1))
+		echo "ok $KLP_NR $name # SKIP not chosen by KLP_CASES"
+		return 0
 	fi
 
 	log_mark "case $KLP_NR: $name"
-	rm -f "$KLP_TMP/skip"
-	: > "$KLP_TMP/out"
-	floor=$(klp__undo_count)
+	klp__undo_count
+	floor=$REPLY
 
 	# A job of its own: so a signal to the script is served at once, not when
 	# the case is over, and whatever the case started can be ended with it.
@@ -323,15 +333,15 @@ ktap_case()
 	rc=$?
 	klp__kill_case
 	klp__undo "$floor" >> "$KLP_TMP/out" 2>&1
-	klp__print_case_output
+	klp__comment < "$KLP_TMP/out"
 
 	if [ "$rc" -eq 0 ]; then
 		KLP_PASS=$((KLP_PASS + 1))
 		echo "ok $KLP_NR $name"
-	elif [ "$rc" -eq 4 ] && [ -e "$KLP_TMP/skip" ]; then
+	elif [ "$rc" -eq 4 ] && klp__read "$KLP_TMP/skip"; then
 		KLP_SKIP=$((KLP_SKIP + 1))
-		read -r why < "$KLP_TMP/skip"
-		echo "ok $KLP_NR $name # SKIP $why"
+		echo "ok $KLP_NR $name # SKIP $REPLY"
+		rm "$KLP_TMP/skip"
 	else
 		KLP_FAIL=$((KLP_FAIL + 1))
 		echo "not ok $KLP_NR $name"
@@ -341,36 +351,43 @@ ktap_case()
 
 ktap_finish()
 {
-	local name="nothing is left behind and the kernel is sound" bad="" line mod taint
+	local name="nothing is left behind and the kernel is sound" bad="" line mod
+	local complaint='BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|kmemleak: .* suspected'
 
 	klp__undo 0 > "$KLP_TMP/out" 2>&1
-	klp__print_case_output
+	klp__comment < "$KLP_TMP/out"
 	for mod in "$KLP_SYSFS"/*/; do
-		mod=$(basename "$mod")
-		if [ -d "$KLP_SYSFS/$mod" ] && ! grep -qxF "$mod" "$KLP_TMP/may_stay"; then
+		mod=${mod%/} mod=${mod##*/}
+		if [ -d "$KLP_SYSFS/$mod" ] && ! klp__has_line "$KLP_TMP/may_stay" "$mod"; then
 			diag "livepatch $mod is still there"
 			bad=1
 		fi
 	done
 	while read -r mod; do
-		if [ -d "/sys/module/$mod" ] && ! grep -qxF "$mod" "$KLP_TMP/may_stay"; then
+		if [ -d "/sys/module/$mod" ] && ! klp__has_line "$KLP_TMP/may_stay" "$mod"; then
 			diag "module $mod is still loaded"
 			bad=1
 		fi
-	done < <(sort -u "$KLP_TMP/loaded")
+	done < "$KLP_TMP/loaded"
 
 	# 128 is D (the kernel died somewhere), 512 is W (it warned).
-	taint=$(cat /proc/sys/kernel/tainted)
-	if [ $((taint & ~KLP_TAINT & (128 | 512))) -ne 0 ]; then
-		diag "the kernel is newly tainted: $KLP_TAINT before, $taint after"
+	klp__read /proc/sys/kernel/tainted
+	if [ $((REPLY & ~KLP_TAINT & (128 | 512))) -ne 0 ]; then
+		diag "the kernel is newly tainted: $KLP_TAINT before, $REPLY after"
 		bad=1
 	fi
 	# Not every checker taints: lockdep, RCU and kmemleak only print.
-	while read -r line; do
-		diag "$line"
-		bad=1
-	done < <(KLP_MARK=$KLP_START log_since any | grep -v '^[%#] ' |
-		grep -E 'BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|kmemleak: .* suspected')
+	log_mark "end"
+	for mod in "$KLP_TMP"/log.*; do
+		klp__read "$mod"
+		[[ $REPLY =~ $complaint ]] || continue
+		while IFS= read -r line; do
+			if [[ $line != [%#]\ * && $line =~ $complaint ]]; then
+				diag "$line"
+				bad=1
+			fi
+		done <<< "$REPLY"
+	done
 
 	KLP_NR=$((KLP_NR + 1))
 	if [ -n "$bad" ]; then
@@ -392,7 +409,7 @@ klp__interrupted()
 {
 	trap '' INT TERM HUP
 	klp__kill_case
-	klp__print_case_output
+	klp__comment < "$KLP_TMP/out"
 	if [ -n "$KLP_CASE_NAME" ]; then
 		echo "not ok $KLP_NR $KLP_CASE_NAME"
 	fi
@@ -407,7 +424,8 @@ klp__at_exit()
 
 	trap '' INT TERM HUP
 	klp__kill_case
-	klp__undo 0 2>&1 | sed 's/^/# /'
+	klp__undo 0 > "$KLP_TMP/out" 2>&1
+	klp__comment < "$KLP_TMP/out"
 	rm -rf "$KLP_TMP"
 	if [ -z "$KLP_DONE" ]; then
 		echo "Bail out! $KLP_SCRIPT ended without ktap_finish"
@@ -416,64 +434,52 @@ klp__at_exit()
 	exit "$rc"
 }
 
-# ---- what is taken back -------------------------------------------------
+# ---- what is taken back -----------------------------------------------------
 
-# One file for each thing to take back, its words separated by NUL, so that a
-# subshell can add one, nothing is evaluated twice, and a killed case is no loss.
+# One line for each thing to take back, quoted by bash itself; in a file, so that a
+# subshell can add one and a killed case is no loss.
 
 klp__undo_count()
 {
-	local files=("$KLP_TMP/undo"/*)
+	local undo
 
-	if [ -e "${files[0]}" ]; then
-		echo "${#files[@]}"
-	else
-		echo 0
-	fi
+	mapfile -t undo < "$KLP_TMP/undo"
+	REPLY=${#undo[@]}
 }
 
 on_exit()
 {
-	local nr
-
-	nr=$(klp__undo_count)
-	printf '%s\0' "$@" > "$KLP_TMP/undo/$(printf '%06d' "$nr")"
+	printf '%s\n' "${*@Q}" >> "$KLP_TMP/undo"
 }
 
 # klp__undo FLOOR: take back all but the first FLOOR
 klp__undo()
 {
-	local nr file words
+	local undo nr
 
-	nr=$(klp__undo_count)
-	while [ "$nr" -gt "$1" ]; do
-		nr=$((nr - 1))
-		file=$KLP_TMP/undo/$(printf '%06d' "$nr")
-		mapfile -d '' words < "$file"
-		rm -f "$file"
-		"${words[@]}" || echo "could not take back: ${words[*]}"
+	mapfile -t undo < "$KLP_TMP/undo"
+	for ((nr = ${#undo[@]} - 1; nr >= $1; nr--)); do
+		# Taken off before it runs: what ends the script in the midst of it does not run it again.
+		printf '%s\n' "${undo[@]::nr}" > "$KLP_TMP/undo"
+		eval "${undo[nr]}" || echo "could not take back: ${undo[nr]}"
 	done
-}
-
-klp__to_file()
-{
-	printf '%s\n' "$2" > "$1"
+	if [ "$1" -eq 0 ]; then
+		: > "$KLP_TMP/undo"
+	fi
 }
 
 klp__restore_file()
 {
 	# It may have gone with the module or namespace that made it.
 	if [ -e "$1" ]; then
-		printf '%s\n' "$2" > "$1"
+		klp__to_file "$1" "$2"
 	fi
 }
 
 save_file()
 {
-	local value
-
-	value=$(cat "$1") || fail "cannot read $1"
-	on_exit klp__restore_file "$1" "$value"
+	klp__read "$1" || fail "cannot read $1"
+	on_exit klp__restore_file "$1" "$REPLY"
 }
 
 save_sysctl()
@@ -489,13 +495,12 @@ klp__drop_mod()
 {
 	local mod=$1 KLP_WAIT=20
 
-	if [ ! -d "/sys/module/$mod" ] || grep -qxF "$mod" "$KLP_TMP/may_stay"; then
+	if [ ! -d "/sys/module/$mod" ] || klp__has_line "$KLP_TMP/may_stay" "$mod"; then
 		return 0
 	fi
 	if [ -e "$KLP_SYSFS/$mod/enabled" ]; then
 		echo "livepatch $mod was left enabled: disabled now"
-		wait_for file_is "$KLP_SYSFS/$mod/transition" 0 ||
-			echo "its transition did not end"
+		wait_for file_is "$KLP_SYSFS/$mod/transition" 0 || echo "its transition did not end"
 		echo 0 > "$KLP_SYSFS/$mod/enabled"
 		wait_for test ! -e "$KLP_SYSFS/$mod" || return 1
 	else
@@ -505,11 +510,11 @@ klp__drop_mod()
 	rmmod "$mod"
 }
 
-# ---- needs --------------------------------------------------------------
+# ---- needs ------------------------------------------------------------------
 
 require_root()
 {
-	if [ "$(id -u)" -ne 0 ]; then
+	if [ "$EUID" -ne 0 ]; then
 		skip "needs root"
 	fi
 }
@@ -519,9 +524,7 @@ require_command()
 	local name
 
 	for name in "$@"; do
-		if ! command -v "$name" >/dev/null; then
-			skip "no command $name"
-		fi
+		command -v "$name" >/dev/null || skip "no command $name"
 	done
 }
 
@@ -530,42 +533,52 @@ require_file()
 	local path
 
 	for path in "$@"; do
-		if [ ! -e "$path" ]; then
-			skip "no $path"
-		fi
+		[ -e "$path" ] || skip "no $path"
 	done
+}
+
+klp__read_config()
+{
+	local file release
+
+	if [ -z "$KLP_CONFIG" ]; then
+		klp__read /proc/sys/kernel/osrelease
+		release=$REPLY
+		if [ -r /proc/config.gz ]; then
+			KLP_CONFIG=$(gzip -dc /proc/config.gz)
+		else
+			for file in "/boot/config-$release" "/lib/modules/$release/build/.config"; do
+				klp__read "$file" && KLP_CONFIG=$REPLY && break
+			done
+		fi
+	fi
+	if [ -z "$KLP_CONFIG" ]; then
+		skip "the kernel's configuration is not known: neither /proc/config.gz nor /boot/config-$release"
+	fi
 }
 
 klp__config()
 {
-	local file
-	file=/boot/config-$(uname -r)
+	klp__read_config
+	printf '%s\n' "$KLP_CONFIG"
+}
 
-	if [ -r /proc/config.gz ]; then
-		gzip -dc /proc/config.gz
-	elif [ -r "$file" ]; then
-		cat "$file"
-	elif [ -r "/lib/modules/$(uname -r)/build/.config" ]; then
-		cat "/lib/modules/$(uname -r)/build/.config"
-	else
-		return 1
-	fi
+# klp__has_config CONFIG_X|CONFIG_X=y
+klp__has_config()
+{
+	klp__read_config
+	case $1 in
+	*=*) [[ $'\n'$KLP_CONFIG$'\n' == *$'\n'"$1"$'\n'* ]] ;;
+	*) [[ $'\n'$KLP_CONFIG$'\n' == *$'\n'"$1"=[ym]$'\n'* ]] ;;
+	esac
 }
 
 require_config()
 {
-	local config option pattern
+	local option
 
-	config=$(klp__config) ||
-		skip "the kernel's configuration is not known: neither /proc/config.gz nor /boot/config-$(uname -r)"
 	for option in "$@"; do
-		case $option in
-		*=*) pattern=$option ;;
-		*) pattern="$option=[ym]" ;;
-		esac
-		if ! grep -qx "$pattern" <<< "$config"; then
-			skip "$option is not in this kernel"
-		fi
+		klp__has_config "$option" || skip "$option is not in this kernel"
 	done
 }
 
@@ -574,9 +587,7 @@ require_module()
 	local name
 
 	for name in "$@"; do
-		if [ ! -d "/sys/module/$name" ] && ! modprobe -nq "$name"; then
-			skip "no module $name in this kernel"
-		fi
+		[ -d "/sys/module/$name" ] || modprobe -nq "$name" || skip "no module $name in this kernel"
 	done
 }
 
@@ -585,44 +596,52 @@ require_ko()
 	local name
 
 	for name in "$@"; do
-		if ! find_ko "$name" >/dev/null; then
-			if [ -n "${KLP_MODULES_DIR:-}" ]; then
-				fail "no $name.ko in $KLP_MODULES_DIR"
-			fi
+		if ! klp__find_ko "$name"; then
+			[ -z "${KLP_MODULES_DIR:-}" ] || fail "no $name.ko in $KLP_MODULES_DIR"
 			skip "$name.ko is not built"
 		fi
 	done
 }
 
-# ---- commands -----------------------------------------------------------
+# ---- commands ---------------------------------------------------------------
 
 log()
 {
 	printf '%s\n' "$*" > /dev/kmsg
 }
 
-# The words as a person would type them, modules without their folder.
+# REPLY is the words as a person would type them, modules without their folder.
 klp__words()
 {
-	local word out=
+	local word
 
 	if [ "$1" = write_file ]; then
-		printf 'echo %s > %s' "$3" "$2"
+		REPLY="echo $3 > $2"
 		return
 	fi
+	REPLY=
 	for word in "$@"; do
 		case $word in
 		*/*.ko) word=${word##*/} ;;
 		esac
-		out+="$word "
+		REPLY+="$word "
 	done
-	printf '%s' "${out% }"
+	REPLY=${REPLY% }
 }
 
 run()
 {
-	log "% $(klp__words "$@")"
+	klp__words "$@"
+	log "% $REPLY"
 	"$@"
+}
+
+# The same, in silence; its failure is the case's.
+klp__run_or_fail()
+{
+	run "$@" > "$KLP_TMP/said" 2>&1 && return
+	klp__read "$KLP_TMP/said"
+	fail "$REPLY"
 }
 
 show()
@@ -638,72 +657,51 @@ show()
 
 write_file()
 {
-	log "% $(klp__words write_file "$@")"
+	klp__words write_file "$@"
+	log "% $REPLY"
 	klp__to_file "$1" "$2" || fail "cannot write $2 to $1"
 }
 
-# The texts by which a program may report an errno, one a line.
-klp__strerror()
-{
-	case $1 in
-	EPERM) echo "Operation not permitted" ;;
-	ENOENT) printf '%s\n' "No such file or directory" "Unknown symbol in module" ;;
-	ESRCH) printf '%s\n' "No such process" "Module has wrong symbol version" ;;
-	EINTR) echo "Interrupted system call" ;;
-	EIO) echo "Input/output error" ;;
-	ENXIO) echo "No such device or address" ;;
-	E2BIG) echo "Argument list too long" ;;
-	ENOEXEC) printf '%s\n' "Exec format error" "Invalid module format" ;;
-	EBADF) echo "Bad file descriptor" ;;
-	EAGAIN) echo "Resource temporarily unavailable" ;;
-	ENOMEM) echo "Cannot allocate memory" ;;
-	EACCES) echo "Permission denied" ;;
-	EFAULT) echo "Bad address" ;;
-	EBUSY) echo "Device or resource busy" ;;
-	EEXIST) echo "File exists" ;;
-	ENODEV) echo "No such device" ;;
-	ENOTDIR) echo "Not a directory" ;;
-	EINVAL) printf '%s\n' "Invalid argument" "Invalid parameters" ;;
-	ENFILE) echo "Too many open files in system" ;;
-	ENOTTY) echo "Inappropriate ioctl for device" ;;
-	ENOSPC) echo "No space left on device" ;;
-	EROFS) echo "Read-only file system" ;;
-	EMLINK) echo "Too many links" ;;
-	EDOM) echo "Numerical argument out of domain" ;;
-	ERANGE) echo "Numerical result out of range" ;;
-	EDEADLK) echo "Resource deadlock avoided" ;;
-	ENOSYS) echo "Function not implemented" ;;
-	EOVERFLOW) echo "Value too large for defined data type" ;;
-	EILSEQ) echo "Invalid or incomplete multibyte or wide character" ;;
-	EOPNOTSUPP | ENOTSUPP) echo "Operation not supported" ;;
-	ETIMEDOUT) echo "Connection timed out" ;;
-	EALREADY) echo "Operation already in progress" ;;
-	EINPROGRESS) echo "Operation now in progress" ;;
-	ECANCELED) echo "Operation canceled" ;;
-	EKEYREJECTED) echo "Key was rejected by service" ;;
-	*) fail "expect_fail does not know the errno $1" ;;
-	esac
-}
+# The texts by which a program may report an errno.
+declare -A KLP_STRERROR=(
+	[EPERM]="Operation not permitted" [ENOENT]="No such file or directory|Unknown symbol in module"
+	[ESRCH]="No such process|Module has wrong symbol version" [EINTR]="Interrupted system call"
+	[EIO]="Input/output error" [ENXIO]="No such device or address" [E2BIG]="Argument list too long"
+	[ENOEXEC]="Exec format error|Invalid module format" [EBADF]="Bad file descriptor"
+	[EAGAIN]="Resource temporarily unavailable" [ENOMEM]="Cannot allocate memory" [EACCES]="Permission denied"
+	[EFAULT]="Bad address" [EBUSY]="Device or resource busy" [EEXIST]="File exists" [ENODEV]="No such device"
+	[ENOTDIR]="Not a directory" [EINVAL]="Invalid argument|Invalid parameters"
+	[ENFILE]="Too many open files in system" [ENOTTY]="Inappropriate ioctl for device"
+	[ENOSPC]="No space left on device" [EROFS]="Read-only file system" [EMLINK]="Too many links"
+	[EDOM]="Numerical argument out of domain" [ERANGE]="Numerical result out of range"
+	[EDEADLK]="Resource deadlock avoided" [ENOSYS]="Function not implemented"
+	[EOVERFLOW]="Value too large for defined data type"
+	[EILSEQ]="Invalid or incomplete multibyte or wide character" [EOPNOTSUPP]="Operation not supported"
+	[ETIMEDOUT]="Connection timed out" [EALREADY]="Operation already in progress"
+	[EINPROGRESS]="Operation now in progress" [ECANCELED]="Operation canceled"
+	[EKEYREJECTED]="Key was rejected by service"
+)
 
 expect_fail()
 {
-	local errno=$1 texts out rc=0 what
+	local errno=$1 rc=0 what texts
 
 	shift
-	texts=$(klp__strerror "$errno")
-	what=$(klp__words "$@")
+	texts=${KLP_STRERROR[$errno]-}
+	[ -n "$texts" ] || fail "expect_fail does not know the errno $errno"
+	klp__words "$@"
+	what=$REPLY
 	log "% $what"
 	if [ "$1" = write_file ]; then
-		out=$(klp__to_file "$2" "$3" 2>&1) || rc=$?
+		klp__to_file "$2" "$3" 2> "$KLP_TMP/said" || rc=$?
 	else
-		out=$("$@" 2>&1) || rc=$?
+		"$@" > "$KLP_TMP/said" 2>&1 || rc=$?
 	fi
 	if [ "$rc" -eq 0 ]; then
 		fail "should have failed with $errno: $what"
 	fi
-	if ! grep -qF -e "$texts" <<< "$out"; then
-		fail "wanted $errno from: $what; seen: $out"
-	fi
+	klp__read "$KLP_TMP/said"
+	[[ $REPLY =~ $texts ]] || fail "wanted $errno from: $what; seen: $REPLY"
 }
 
 wait_for()
@@ -712,18 +710,16 @@ wait_for()
 	local tries=$((KLP_WAIT * 10))
 
 	until "$@"; do
+		klp__log_read 0.1 && continue
 		if [ "$((tries--))" -le 0 ]; then
 			return 1
 		fi
-		sleep 0.1
 	done
 }
 
 file_is()
 {
-	local value
-
-	value=$(cat "$1" 2>/dev/null) && [ "$value" = "$2" ]
+	klp__read "$1" && [ "$REPLY" = "$2" ]
 }
 
 expect_eq()
@@ -735,33 +731,32 @@ expect_eq()
 
 expect_file()
 {
-	local value
-
-	value=$(cat "$1") || fail "cannot read $1"
-	expect_eq "$1" "$2" "$value"
+	klp__read "$1" || fail "cannot read $1"
+	expect_eq "$1" "$2" "$REPLY"
 }
 
-# ---- modules ------------------------------------------------------------
+# ---- modules ----------------------------------------------------------------
+
+# REPLY is the path of a module of ours.
+klp__find_ko()
+{
+	local dir=$KLP_DIR
+
+	if [ -n "${KLP_MODULES_DIR:-}" ]; then
+		REPLY=$KLP_MODULES_DIR/$1.ko
+		[ -f "$REPLY" ]
+		return
+	fi
+	for REPLY in "${dir%/*}"/samples/*/"$1.ko" "$dir/modules/$1.ko" "$dir"/modules/*/"$1.ko" \
+		"$dir"/modules/*/*/"$1.ko"; do
+		[ ! -f "$REPLY" ] || return 0
+	done
+	return 1
+}
 
 find_ko()
 {
-	local path
-
-	if [ -n "${KLP_MODULES_DIR:-}" ]; then
-		if [ -f "$KLP_MODULES_DIR/$1.ko" ]; then
-			echo "$KLP_MODULES_DIR/$1.ko"
-			return 0
-		fi
-		return 1
-	fi
-	for path in "$KLP_DIR"/../samples/*/"$1.ko" "$KLP_DIR/modules/$1.ko" \
-		"$KLP_DIR"/modules/*/"$1.ko" "$KLP_DIR"/modules/*/*/"$1.ko"; do
-		if [ -f "$path" ]; then
-			realpath "$path"
-			return 0
-		fi
-	done
-	return 1
+	klp__find_ko "$1" && echo "$REPLY"
 }
 
 klp__unused()
@@ -771,7 +766,7 @@ klp__unused()
 
 load_mod()
 {
-	local mod=$1 ko out
+	local mod=$1
 
 	shift
 	if [ -d "/sys/module/$mod" ]; then
@@ -779,10 +774,10 @@ load_mod()
 	fi
 	echo "$mod" >> "$KLP_TMP/loaded"
 	on_exit klp__drop_mod "$mod"
-	if ko=$(find_ko "$mod"); then
-		out=$(run insmod "$ko" "$@" 2>&1) || fail "$out"
+	if klp__find_ko "$mod"; then
+		klp__run_or_fail insmod "$REPLY" "$@"
 	elif modprobe -nq "$mod"; then
-		out=$(run modprobe "$mod" "$@" 2>&1) || fail "$out"
+		klp__run_or_fail modprobe "$mod" "$@"
 	else
 		fail "no $mod.ko${KLP_MODULES_DIR:+ in $KLP_MODULES_DIR}"
 	fi
@@ -808,28 +803,27 @@ wait_transition()
 		fail "the transition of $1 does not end: $(klp__stuck)"
 }
 
-# The tasks that hold a transition up.
+# The tasks that hold a transition up: the crowd is where the patch wants to be, the few are not.
 klp__stuck()
 {
-	local state task names=
+	local task name
 
 	for task in /proc/[0-9]*/task/[0-9]*; do
-		state=$(cat "$task/patch_state" 2>/dev/null) || continue
-		names+="$(cat "$task/comm" 2>/dev/null):$state "
-	done
-	# The crowd is where the patch wants to be, the few are not.
-	tr ' ' '\n' <<< "$names" | sort -t: -k2 | uniq -c | tr '\n' ';'
+		klp__read "$task/comm" || continue
+		name=$REPLY
+		klp__read "$task/patch_state" && echo "$name:$REPLY"
+	done | sort -t: -k2 | uniq -c | tr '\n' ';'
 }
 
 load_fails()
 {
-	local errno=$1 mod=$2 ko
+	local errno=$1 mod=$2
 
 	shift 2
-	ko=$(find_ko "$mod") || fail "no $mod.ko"
+	klp__find_ko "$mod" || fail "no $mod.ko"
 	echo "$mod" >> "$KLP_TMP/loaded"
 	on_exit klp__drop_mod "$mod"
-	expect_fail "$errno" insmod "$ko" "$@"
+	expect_fail "$errno" insmod "$REPLY" "$@"
 	wait_for test ! -d "/sys/module/$mod" || fail "$mod failed to load, but is there"
 	if [ -d "$KLP_SYSFS/$mod" ]; then
 		fail "$mod failed to load, but its livepatch is there"
@@ -839,17 +833,16 @@ load_fails()
 disable_lp()
 {
 	write_file "$KLP_SYSFS/$1/enabled" 0
-	wait_for test ! -e "$KLP_SYSFS/$1" ||
-		fail "livepatch $1 does not get disabled: $(klp__stuck)"
+	wait_for test ! -e "$KLP_SYSFS/$1" || fail "livepatch $1 does not get disabled: $(klp__stuck)"
 }
 
 unload_mod()
 {
-	local out
-
-	wait_for klp__unused "$1" ||
-		fail "module $1 has $(cat "/sys/module/$1/refcnt") users"
-	out=$(run rmmod "$1" 2>&1) || fail "$out"
+	if ! wait_for klp__unused "$1"; then
+		klp__read "/sys/module/$1/refcnt" || fail "module $1 is not there"
+		fail "module $1 has $REPLY users"
+	fi
+	klp__run_or_fail rmmod "$1"
 }
 
 set_param()
@@ -862,75 +855,131 @@ may_stay()
 	echo "$1" >> "$KLP_TMP/may_stay"
 }
 
-# ---- the kernel's log ---------------------------------------------------
+# ---- the kernel's log -------------------------------------------------------
+
+# klp__log_read [SECONDS]: move what the kernel has logged to KLP_LOG. With SECONDS, wait so long for a line, and fail
+# if there is none.
+#
+# One read(2) of /dev/kmsg gives one line `priority,number,time,flags;text`, and lines ` KEY=VALUE` of the device that it
+# is about. What bash has read beyond a line it would give to its next `read`, from whatever file: so everything is
+# read to a line of our own, after which there is nothing.
+klp__log_read()
+{
+	local line='' end new='' errors=0 rc=0
+
+	if [ $# -gt 0 ]; then
+		IFS= read -rt "$1" -u "$KLP_KMSG" line || rc=$?
+		if [ "$rc" -gt 128 ]; then
+			return 1
+		fi
+	fi
+	end="${KLP_SCRIPT}[$BASHPID]: up to here, $EPOCHREALTIME"
+	log "$end"
+	until [[ $line == *"$end" ]]; do
+		case $line in
+		'' | ' '*) ;;
+		*\\x*) printf -v line '%b' "${line#*;}" && new+=$line$'\n' ;;
+		*) new+=${line#*;}$'\n' ;;
+		esac
+		if [ "$rc" -ne 0 ] || ! IFS= read -r -u "$KLP_KMSG" line; then
+			# EPIPE: lines were overwritten before anybody read them.
+			echo lost > "$KLP_TMP/lost"
+			line='' rc=0
+			[ "$((errors++))" -lt 100 ] || fail "cannot read /dev/kmsg"
+		fi
+	done
+	printf '%s' "$new" >> "$KLP_LOG"
+}
 
 log_mark()
 {
-	KLP_MARK="${KLP_SCRIPT}[$$.$RANDOM$RANDOM]: ${*:-mark}"
-	log "$KLP_MARK"
+	klp__log_read
+	log "${KLP_SCRIPT}[$BASHPID]: ${*:-mark}"
+	# A file of its own for each mark; ktap_finish reads them all.
+	KLP_LOG=$KLP_TMP/log.$BASHPID.$EPOCHREALTIME
+	: > "$KLP_LOG"
+	: > "$KLP_TMP/lost"
 }
 
-# log_since [any]: with `any` it is no error if the mark was overwritten
+# klp__log_lines [any]: KLP_LINES is what was logged since the mark; with `any` it is no error if some was overwritten
+klp__log_lines()
+{
+	klp__log_read
+	if [ -s "$KLP_TMP/lost" ] && [ "${1:-}" != any ]; then
+		fail "the kernel's log was overwritten: a larger CONFIG_LOG_BUF_SHIFT or log_buf_len is needed"
+	fi
+	mapfile -t KLP_LINES < "$KLP_LOG"
+}
+
+# klp__select SELECT…: those of them that log_of tells
+klp__select()
+{
+	local line name found=()
+
+	klp__log_lines
+	for line in "${KLP_LINES[@]}"; do
+		case $line in
+		# The module loader speaks in the name of the module.
+		*': loading out-of-tree module taints kernel'* | *': tainting kernel'* | *': module verification failed: '*)
+			continue
+			;;
+		esac
+		for name in "$@"; do
+			case $name in
+			[%#]) name+=' ' ;;
+			*) name+=: ;;
+			esac
+			if [[ $line == "$name"* ]]; then
+				found+=("$line")
+				break
+			fi
+		done
+	done
+	KLP_LINES=("${found[@]}")
+}
+
+klp__print_lines()
+{
+	[ "${#KLP_LINES[@]}" -eq 0 ] || printf '%s\n' "${KLP_LINES[@]}"
+}
+
 log_since()
 {
-	local all
-
-	all=$(dmesg) || fail "dmesg failed"
-	if ! grep -qF -e "$KLP_MARK" <<< "$all"; then
-		if [ "${1:-}" != any ]; then
-			fail "the kernel's log was overwritten: a larger CONFIG_LOG_BUF_SHIFT or log_buf_len is needed"
-		fi
-		# All that is left of it came after the mark.
-		all=$KLP_MARK$'\n'$all
-	fi
-	# First the time stamp goes, then with CONFIG_PRINTK_CALLER the caller.
-	awk -v mark="$KLP_MARK" '
-		{ at = index($0, mark) }
-		seen && !at { print }
-		at { seen = 1 }
-		END { exit !seen }' <<< "$all" |
-		sed -E 's/^\[[ 0-9.]+\] //; s/^\[ *[CT][0-9]+\] //' ||
-		true
+	klp__log_lines "$@"
+	klp__print_lines
 }
 
 log_of()
 {
-	local lines
+	klp__select "$@"
+	klp__print_lines
+}
 
-	lines=$(log_since) || exit 1
-	awk -v select="$*" '
-		BEGIN {
-			n = split(select, names, " ")
-			for (i = 1; i <= n; i++)
-				prefix[i] = names[i] == "%" || names[i] == "#" ? names[i] " " : names[i] ":"
-		}
-		# The module loader speaks in the name of the module.
-		/: (loading out-of-tree module taints|tainting) kernel/ { next }
-		/: module verification failed: / { next }
-		{
-			for (i = 1; i <= n; i++)
-				if (index($0, prefix[i]) == 1) {
-					print
-					next
-				}
-		}' <<< "$lines"
+# klp__grep ERE: KLP_LINES is those that match, commands aside
+klp__grep()
+{
+	local line found=()
+
+	klp__log_lines
+	for line in "${KLP_LINES[@]}"; do
+		if [[ $line != [%#]\ * && $line =~ $1 ]]; then
+			found+=("$line")
+		fi
+	done
+	KLP_LINES=("${found[@]}")
+	[ "${#found[@]}" -gt 0 ]
 }
 
 log_has()
 {
-	local lines
-
-	lines=$(log_since) || exit 1
-	sed '/^[%#] /d' <<< "$lines" | grep -E -e "$1" >/dev/null
+	klp__grep "$1"
 }
 
 expect_no_log()
 {
-	local lines seen
-
-	lines=$(log_since) || exit 1
-	seen=$(sed '/^[%#] /d' <<< "$lines" | grep -E -e "$1") || return 0
-	fail "the kernel's log should not have: $seen"
+	if klp__grep "$1"; then
+		fail "the kernel's log should not have: $(klp__print_lines)"
+	fi
 }
 
 klp__line_matches()
@@ -941,18 +990,18 @@ klp__line_matches()
 	esac
 }
 
-# Matches the lines of array $2 with the wanted ones of array $1 to their ends.
+# klp__match WANTED: do the lines of that array match KLP_LINES, both to their ends?
 klp__match()
 {
-	local -n want=$1 seen=$2
+	local -n want=$1
 	local i=0 j=0 gap=-1 from=0
 
-	while [ "$j" -lt "${#seen[@]}" ]; do
+	while [ "$j" -lt "${#KLP_LINES[@]}" ]; do
 		if [ "$i" -lt "${#want[@]}" ] && [ "${want[i]}" = ... ]; then
 			gap=$i
 			from=$j
 			i=$((i + 1))
-		elif [ "$i" -lt "${#want[@]}" ] && klp__line_matches "${want[i]}" "${seen[j]}"; then
+		elif [ "$i" -lt "${#want[@]}" ] && klp__line_matches "${want[i]}" "${KLP_LINES[j]}"; then
 			i=$((i + 1))
 			j=$((j + 1))
 		elif [ "$gap" -ge 0 ]; then
@@ -972,19 +1021,15 @@ klp__match()
 
 expect_log()
 {
-	# shellcheck disable=SC2034 # klp__match takes them by name
-	local wanted_lines=() seen_lines=() text
+	local wanted=() line
 
-	mapfile -t wanted_lines < <(sed -E 's/^[[:space:]]+//; /^$/d')
-	text=$(log_of "$@") || exit 1
-	if [ -n "$text" ]; then
-		# shellcheck disable=SC2034 # as above
-		mapfile -t seen_lines <<< "$text"
-	fi
-	if ! klp__match wanted_lines seen_lines; then
+	while read -r line; do
+		[ -z "$line" ] || wanted+=("$line")
+	done
+	klp__select "$@"
+	if ! klp__match wanted; then
 		diag "the kernel's log ($*) is not as wanted:"
-		diff -u --label wanted --label seen \
-			<(printf '%s\n' "${wanted_lines[@]}") <(printf '%s\n' "$text") >&2 || true
+		diff -u --label wanted --label seen <(printf '%s\n' "${wanted[@]}") <(klp__print_lines) >&2 || true
 		fail "^ wanted by expect_log"
 	fi
 }
@@ -1003,25 +1048,24 @@ check_transcript()
 	local name=$1 file=$KLP_DIR/expected/$1.log seen
 
 	shift
-	seen=$(log_of % '#' livepatch "$@") || exit 1
-	seen=$(klp__normalise <<< "$seen")
+	klp__select % '#' livepatch "$@"
+	seen=$(klp__print_lines | klp__normalise | ${TRANSCRIPT_FILTER:-cat})
 	if [ "${KLP_UPDATE_EXPECTED:-}" = 1 ]; then
 		printf '%s\n' "$seen" > "$file" || fail "cannot write $file"
 		skip "expected/$name.log written, not compared"
 	fi
-	[ -r "$file" ] || fail "no $file (KLP_UPDATE_EXPECTED=1 writes it)"
-	if ! diff -u --label "expected/$name.log" --label seen "$file" <(printf '%s\n' "$seen") >&2; then
+	klp__read "$file" || fail "no $file (KLP_UPDATE_EXPECTED=1 writes it)"
+	if [ "$REPLY" != "$seen" ]; then
+		diff -u --label "expected/$name.log" --label seen <(printf '%s\n' "$REPLY") <(printf '%s\n' "$seen") >&2 || true
 		fail "the transcript differs from expected/$name.log"
 	fi
 }
 
-# ---- namespaces ---------------------------------------------------------
+# ---- namespaces -------------------------------------------------------------
 
 klp__netns_del()
 {
-	if ip netns list | grep -qE "^$1( |\$)"; then
-		ip netns del "$1"
-	fi
+	[ ! -e "/run/netns/$1" ] || ip netns del "$1"
 }
 
 netns_add()

@@ -9,77 +9,81 @@
 #
 # KLP_FAULTS_STEP: of the points from the module's init on only one in so many is tried, the last one first.
 # KLP_FAULTS_LOADER_STEP: the same for a whole load, which is mostly the module loader's own business.
-# KLP_FAULTS_SECONDS: no sweep begins another point after so long. With CI_FULL=1 all points are tried, however long
-# it takes, and a load without a fault follows each that was refused once the module's init had begun. The table tells
-# how many there were and how many were tried.
+# With CI_FULL=1 all points are tried, and a load without a fault follows each that was refused once the module's init
+# had begun. The table tells how many there were and how many were tried.
+# KLP_SHARD=I/N: only every Nth case, from the Ith on.
 #
 # With one processor a transition need not wait for the idle task of the other, and ends at once instead of after a second.
 #
-# xtask: timeout=10800 nics=2 cpus=1
+# xtask: kernel=own timeout=10800 nics=2 cpus=1 shards=4
 # xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,selftests
 # xtask: modules=shadow-data,state-handover,sysctl-update
 
 . "$(dirname "$0")/functions.sh"
 . "$(dirname "$0")/rules.sh"
 
+STEP=${KLP_FAULTS_STEP:-1}
+NEXT=()
 if [ "${CI_FULL:-}" = 1 ]; then
-	STEP=${KLP_FAULTS_STEP:-1}
 	LOADER_STEP=${KLP_FAULTS_LOADER_STEP:-1}
-	LONGEST=${KLP_FAULTS_SECONDS:-36000}
 	NEXT=(--next)
 else
-	STEP=${KLP_FAULTS_STEP:-1}
 	LOADER_STEP=${KLP_FAULTS_LOADER_STEP:-23}
-	LONGEST=${KLP_FAULTS_SECONDS:-45}
-	NEXT=()
 fi
 FAULTS=/sys/kernel/debug
 
 # ---- what is swept ----------------------------------------------------------
 
-# sweep KIND STEP WATCH MODULE [P=V…]: one row of the table, named after the case
+# sweep SWEEPS MODULE [P=V…] [-- WATCH…]: rows of the table, named after the module
 sweep()
 {
-	local kind=$1 step=$2 watch=$3 mod=$4 ko out status=0 next=()
+	local sweeps=$1 mod=$2 params=() watch=() word status=0 line
 
-	shift 4
-	if [ "$kind" != loader ]; then
-		next=("${NEXT[@]}")
-	fi
-	ko=$(find_ko "$mod") || fail "no $mod.ko"
+	shift 2
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		params+=("$1")
+		shift
+	done
+	for word in "${@:2}"; do
+		watch+=(--watch "$word")
+	done
+	klp__find_ko "$mod" || fail "no $mod.ko"
 	echo "$mod" >> "$KLP_TMP/loaded"
 	on_exit klp__drop_mod "$mod"
-	log "# faults: $mod $* ($kind, every $step)"
-	out=$("$KLP_DIR/fail_nth.py" --sweep "$kind" --step "$step" --seconds "$LONGEST" --watch "$watch" \
-		"${next[@]}" --fail-call "$FAIL_CALL" "$ko" "$@" 2>&1) || status=$?
-	printf '%s|%s|%s|%s\n' "$mod${*:+ $*}" "$kind" "$step" "$(grep '^points=' <<< "$out")" >> "$KLP_TMP/table"
+	log "# faults: $mod ${params[*]} ($sweeps)"
+	"$KLP_DIR/fail_nth.py" --sweep "$sweeps" "${watch[@]}" "${NEXT[@]}" --fail-call "$FAIL_CALL" \
+		"$REPLY" "${params[@]}" > "$KLP_TMP/said" 2>&1 || status=$?
+	while read -r line; do
+		if [[ $line =~ ^sweep=([a-z]+)\ every=([0-9]+)\ points=([0-9]+)\ tried=([0-9]+)\ ?(.*) ]]; then
+			diag "$line"
+			printf '%s | ' "$mod${params[*]:+ ${params[*]}}" "${BASH_REMATCH[@]:1:4}" >> "$KLP_TMP/table"
+			echo "${BASH_REMATCH[5]}" >> "$KLP_TMP/table"
+		fi
+	done < "$KLP_TMP/said"
 	if [ "$status" -ne 0 ]; then
-		diag "$out"
+		klp__read "$KLP_TMP/said"
+		diag "$REPLY"
 		fail "the sweep of $mod ended with $status"
 	fi
-	diag "$(grep '^points=' <<< "$out")"
 }
 
-# all_sweeps WATCH MODULE [P=V…]
+# all_sweeps MODULE [P=V…] [-- WATCH…]
 all_sweeps()
 {
-	sweep init "$STEP" "$@"
-	sweep complete 1 "$@"
-	sweep calls 1 "$@"
-	sweep loader "$LOADER_STEP" "$@"
+	sweep "init/$STEP,complete,calls,loader/$LOADER_STEP" "$@"
 }
 
 table()
 {
+	klp__read "$KLP_TMP/table"
 	diag "livepatch | faults in | every | points | tried | ended as"
-	while IFS='|' read -r mod kind step result; do
-		diag "$mod | $kind | $step | $(sed -E 's/points=([0-9]+) tried=([0-9]+) ?/\1 | \2 | /' <<< "$result")"
-	done < "$KLP_TMP/table"
+	diag "$REPLY"
 }
 
 # ---- the cases ----------------------------------------------------------------
 
 LIMIT=net.ipv4.tcp_challenge_ack_limit
+LIMIT_FILE=/proc/sys/${LIMIT//.//}
 
 sysctl_update()
 {
@@ -87,7 +91,7 @@ sysctl_update()
 	sysctl -q -w "$LIMIT=100"
 	netns_add klp-old
 	in_ns klp-old sysctl -q -w "$LIMIT=100"
-	all_sweeps "sysctl -n $LIMIT; ip netns exec klp-old sysctl -n $LIMIT" sysctl_update "when=$1"
+	all_sweeps sysctl_update "when=$1" -- "file=$LIMIT_FILE" "netns=klp-old:$LIMIT_FILE"
 }
 
 failing_pre_patch()
@@ -97,21 +101,21 @@ failing_pre_patch()
 	load_mod dummy
 	save_sysctl net.core.max_skb_frags
 	sysctl -q -w net.core.max_skb_frags=17
-	all_sweeps "sysctl -n net.core.max_skb_frags" failing_pre_patch
+	all_sweeps failing_pre_patch -- file=/proc/sys/net/core/max_skb_frags
 }
 
 state_handover()
 {
 	save_sysctl net.core.rmem_max net.core.wmem_max
 	sysctl -q -w net.core.rmem_max=212992 net.core.wmem_max=212992
-	all_sweeps "sysctl -n net.core.rmem_max net.core.wmem_max" state_handover
+	all_sweeps state_handover -- file=/proc/sys/net/core/rmem_max file=/proc/sys/net/core/wmem_max
 }
 
 shadow_data()
 {
 	python3 -c 'import socket, time; s = [socket.socket(2, 3, i) for i in (1, 6, 17)]; time.sleep(100000)' &
 	wait_for raw_sockets 3 || fail "no raw sockets"
-	all_sweeps "awk 'NR == 1 { print NF }' /proc/net/raw" shadow_data
+	all_sweeps shadow_data -- head=/proc/net/raw
 }
 
 raw_sockets()
@@ -121,13 +125,13 @@ raw_sockets()
 
 deferred_work()
 {
-	all_sweeps "awk 'NR == 1 { print \$NF }' /proc/softirqs" deferred_work
+	all_sweeps deferred_work -- head=/proc/softirqs
 }
 
 asm_trampoline()
 {
 	load_mod asm_target
-	all_sweeps "cat /sys/kernel/debug/asm_target/checksum /sys/kernel/debug/asm_target/percent" asm_trampoline
+	all_sweeps asm_trampoline -- file=/sys/kernel/debug/asm_target/checksum file=/sys/kernel/debug/asm_target/percent
 }
 
 netdev_features()
@@ -135,22 +139,20 @@ netdev_features()
 	require_module virtio_net
 	modprobe virtio_net
 	wait_for two_cards || skip "no two cards of virtio_net"
-	all_sweeps "for nic in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do ethtool -k \${nic##*/} | grep generic-receive; done" netdev_features
+	all_sweeps netdev_features -- "${NICS[@]/#*\//gro=}"
 }
 
 two_cards()
 {
-	local dev
-
-	dev=(/sys/bus/virtio/drivers/virtio_net/virtio*/net/*)
-	[ -d "${dev[0]}" ] && [ "${#dev[@]}" -ge 2 ]
+	NICS=(/sys/bus/virtio/drivers/virtio_net/virtio*/net/*)
+	[ -d "${NICS[0]}" ] && [ "${#NICS[@]}" -ge 2 ]
 }
 
 several_objects()
 {
 	uid_65534
 	load_targets
-	all_sweeps "cat $UID_FILE $ANSWER" rules_all
+	all_sweeps rules_all -- "file=$UID_FILE" "file=$ANSWER"
 }
 
 # The other way about: the livepatch is there, and the target comes.
@@ -158,9 +160,7 @@ target_later()
 {
 	uid_65534
 	load_lp rules_all
-	sweep init "$STEP" "cat $UID_FILE" rules_target
-	sweep calls 1 "cat $UID_FILE" rules_target
-	sweep loader "$LOADER_STEP" "cat $UID_FILE" rules_target
+	sweep "init/$STEP,calls,loader/$LOADER_STEP" rules_target -- "file=$UID_FILE"
 	expect_file "$KLP_SYSFS/rules_all/enabled" 1
 	expect_file "$UID_FILE" 60001
 }
@@ -183,7 +183,7 @@ no_ftrace()
 		load_fails EBUSY "$mod"
 		sysctl -q -w kernel.ftrace_enabled=1
 		expect_file "$UID_FILE" 65534
-		expect_file "/proc/sys/${LIMIT//.//}" 100
+		expect_file "$LIMIT_FILE" 100
 		load_lp "$mod"
 		disable_lp "$mod"
 		unload_mod "$mod"
@@ -248,19 +248,32 @@ require_file "$FAULTS/failslab" "$FAULTS/fail_page_alloc" /proc/self/fail-nth
 rules_needs rules_all rules_target rules_other sysctl_update failing_pre_patch state_handover shadow_data \
 	deferred_work asm_trampoline netdev_features fail_call
 FAIL_CALL=$(find_ko fail_call)
-ktap_plan 13
+
+# Every case and what it runs; neighbours are of different parts, so the longest stand apart.
+CASES=(
+	"rules_all, three objects|several_objects"
+	"sysctl_update, raising before the transition|sysctl_update pre"
+	"sysctl_update, raising after it|sysctl_update post"
+	"failing_pre_patch|failing_pre_patch"
+	"state_handover|state_handover"
+	"shadow_data|shadow_data"
+	"deferred_work|deferred_work"
+	"asm_trampoline|asm_trampoline"
+	"netdev_features|netdev_features"
+	"a target that is loaded later|target_later"
+	"ftrace is off|no_ftrace"
+	"functions that the kernel lets fail|functions"
+)
+SHARD=${KLP_SHARD:-1/1}
+CHOSEN=()
+for ((i = ${SHARD%/*} - 1; i < ${#CASES[@]}; i += ${SHARD#*/})); do
+	CHOSEN+=("${CASES[i]}")
+done
+ktap_plan $((${#CHOSEN[@]} + 1))
 : > "$KLP_TMP/table"
-ktap_case "rules_all, three objects" several_objects
-ktap_case "sysctl_update, raising before the transition" sysctl_update pre
-ktap_case "sysctl_update, raising after it" sysctl_update post
-ktap_case "failing_pre_patch" failing_pre_patch
-ktap_case "state_handover" state_handover
-ktap_case "shadow_data" shadow_data
-ktap_case "deferred_work" deferred_work
-ktap_case "asm_trampoline" asm_trampoline
-ktap_case "netdev_features" netdev_features
-ktap_case "a target that is loaded later" target_later
-ktap_case "ftrace is off" no_ftrace
-ktap_case "functions that the kernel lets fail" functions
+for entry in "${CHOSEN[@]}"; do
+	read -ra words <<< "${entry#*|}"
+	ktap_case "${entry%%|*}" "${words[@]}"
+done
 ktap_case "the table of the points" table
 ktap_finish

@@ -8,27 +8,61 @@
 //! results than planned, an end before the last result, a bail-out) is a problem, and the caller
 //! counts each as a failure: silence is not success.
 
+use serde::Deserialize;
+use serde::Serialize;
+
 /// The exit status by which a kselftest says that it was skipped as a whole.
 pub const SKIP_STATUS: i32 = 4;
 
 /// How a case ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", content = "reason")]
 pub enum Verdict {
+    #[default]
+    #[serde(rename = "passed")]
     Pass,
+    #[serde(rename = "failed")]
     Fail,
-    /// Not run, and why.
+    /// Not run, and why; also what is known not to work (`# TODO`).
+    #[serde(rename = "skipped")]
     Skip(String),
-    /// Known not to work (`# TODO`), and why; a skip with another name.
-    Todo(String),
 }
 
-/// One result line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing that was checked, one result line of a script.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     pub name: String,
+    #[serde(flatten)]
     pub verdict: Verdict,
-    /// What was printed between the result before and this one.
+    /// What was printed on the way, or why it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<String>,
+}
+
+impl Case {
+    pub fn new(name: &str, verdict: Verdict) -> Case {
+        Case {
+            name: name.to_owned(),
+            verdict,
+            said: Vec::new(),
+        }
+    }
+
+    pub fn failed(name: &str, said: Vec<String>) -> Case {
+        Case {
+            said,
+            ..Case::new(name, Verdict::Fail)
+        }
+    }
+
+    /// Passed if nobody complained.
+    pub fn from_complaints(name: &str, complaints: Vec<String>) -> Case {
+        if complaints.is_empty() {
+            Case::new(name, Verdict::Pass)
+        } else {
+            Case::failed(name, complaints)
+        }
+    }
 }
 
 /// What a test script reported.
@@ -144,7 +178,7 @@ fn split_directive(text: &str) -> (&str, Option<Verdict>) {
     let why = why.trim().to_owned();
     match word.to_ascii_uppercase().trim_end_matches(':') {
         "SKIP" | "SKIPPED" => (name, Some(Verdict::Skip(why))),
-        "TODO" | "XFAIL" => (name, Some(Verdict::Todo(why))),
+        "TODO" | "XFAIL" => (name, Some(Verdict::Skip(format!("to do: {why}")))),
         "TIMEOUT" | "ERROR" => (name, Some(Verdict::Fail)),
         "TIME" => (name, None),
         // Not a directive after all: `# 3 items` is a name like any other.
@@ -339,7 +373,7 @@ mod tests {
                 ("a", &Verdict::Pass),
                 ("b", &Verdict::Skip("why".to_owned())),
                 ("c", &Verdict::Skip(String::new())),
-                ("d", &Verdict::Todo("later".to_owned())),
+                ("d", &Verdict::Skip("to do: later".to_owned())),
                 ("e", &Verdict::Fail),
                 ("R7: f \\# g", &Verdict::Skip("h".to_owned())),
             ]

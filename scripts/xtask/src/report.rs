@@ -98,10 +98,13 @@ pub fn suite(suite: &Suite, all: bool) -> String {
         style("pass").green().bold()
     };
     let mut text = format!(
-        "{word} {:<20} {}, {:.1} s\n",
+        "{word} {:<20} {}, {:.1} s{}\n",
         suite.name,
         numbers(count),
-        suite.elapsed.as_secs_f64()
+        suite.milliseconds as f64 / 1000.0,
+        suite
+            .started
+            .map_or(String::new(), |started| format!(", {started} processes"))
     );
     for case in &suite.cases {
         match &case.verdict {
@@ -111,7 +114,7 @@ pub fn suite(suite: &Suite, all: bool) -> String {
                     let _ = writeln!(text, "    {}", line.strip_prefix("# ").unwrap_or(line));
                 }
             }
-            Verdict::Skip(why) | Verdict::Todo(why) => {
+            Verdict::Skip(why) => {
                 let why = if why.is_empty() {
                     "no reason given"
                 } else {
@@ -139,7 +142,7 @@ pub fn suite(suite: &Suite, all: bool) -> String {
 /// The end of a run. Its last line is for programs, too.
 pub fn summary(run: &Run) -> String {
     let mut text = String::new();
-    let count = run.count();
+    let count = run.count;
     if count.failed > 0 {
         let _ = writeln!(text, "\n{}", style("Failed:").red().bold());
         for suite in &run.suites {
@@ -148,9 +151,9 @@ pub fn summary(run: &Run) -> String {
             }
         }
     }
-    let in_guests = run.suites.iter().filter(|suite| suite.kernel);
+    let in_guests = run.suites.iter().filter(|suite| suite.kernel.is_some());
     let kernel_cases: usize = in_guests.clone().map(|suite| suite.cases.len()).sum();
-    let _ = write!(text, "\n{:.1} s", run.elapsed.as_secs_f64());
+    let _ = write!(text, "\n{:.1} s", run.milliseconds as f64 / 1000.0);
     if let Some(release) = &run.kernel {
         let _ = write!(
             text,

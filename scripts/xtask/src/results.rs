@@ -20,67 +20,41 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::error::Failure;
+pub use crate::ktap::Case;
 use crate::ktap::Verdict;
 use crate::paths;
 
-/// One thing that was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
-    pub name: String,
-    pub verdict: Verdict,
-    /// What was printed on the way, or why it failed.
-    pub said: Vec<String>,
-}
-
-impl Case {
-    pub fn new(name: &str, verdict: Verdict) -> Case {
-        Case {
-            name: name.to_owned(),
-            verdict,
-            said: Vec::new(),
-        }
-    }
-
-    pub fn failed(name: &str, said: Vec<String>) -> Case {
-        Case {
-            name: name.to_owned(),
-            verdict: Verdict::Fail,
-            said,
-        }
-    }
-
-    /// Passed if nobody complained.
-    pub fn from_complaints(name: &str, complaints: Vec<String>) -> Case {
-        if complaints.is_empty() {
-            Case::new(name, Verdict::Pass)
-        } else {
-            Case::failed(name, complaints)
-        }
-    }
-}
-
 /// What ran together: one script in its guest, or one of the host's checks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Suite {
     pub name: String,
-    pub elapsed: Duration,
-    pub cases: Vec<Case>,
+    /// What `uname -r` said, for what ran in a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    pub milliseconds: u64,
+    /// How many processes the guest has started for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+    /// When it ended, in seconds since 1970.
+    pub ended: u64,
     pub log: PathBuf,
-    /// Ran on the kernel.
-    pub kernel: bool,
     /// A worse end than failed cases.
+    #[serde(skip)]
     pub failure: Option<Failure>,
+    pub cases: Vec<Case>,
 }
 
 impl Suite {
     pub fn new(name: &str, elapsed: Duration, cases: Vec<Case>, log: PathBuf) -> Suite {
         Suite {
             name: name.to_owned(),
-            elapsed,
-            cases,
+            milliseconds: millis(elapsed),
+            ended: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs()),
             log,
-            kernel: false,
-            failure: None,
+            cases,
+            ..Suite::default()
         }
     }
 
@@ -90,82 +64,45 @@ impl Suite {
             match case.verdict {
                 Verdict::Pass => count.passed += 1,
                 Verdict::Fail => count.failed += 1,
-                Verdict::Skip(_) | Verdict::Todo(_) => count.skipped += 1,
+                Verdict::Skip(_) => count.skipped += 1,
             }
         }
         count
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
 }
 
-/// A whole run.
-#[derive(Clone, Debug)]
+/// A whole run, in the form in which it is kept and given to other programs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
+    #[serde(flatten)]
+    pub count: Count,
+    pub milliseconds: u64,
     /// What `uname -r` said in the guests, if there were any.
-    pub kernel: Option<String>,
-    pub elapsed: Duration,
-    pub suites: Vec<Suite>,
-}
-
-/// The form in which results are kept and given to other programs.
-#[derive(Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Record {
-    pub passed: usize,
-    pub failed: usize,
-    pub skipped: usize,
-    pub milliseconds: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<String>,
-    pub suites: Vec<SuiteRecord>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub struct SuiteRecord {
-    pub name: String,
-    /// `kernel` for what ran in a guest, else `host`.
-    pub kind: String,
-    pub milliseconds: u64,
-    /// When it ended, in seconds since 1970.
-    pub ended: u64,
-    pub log: PathBuf,
-    pub cases: Vec<CaseRecord>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub struct CaseRecord {
-    pub name: String,
-    /// `passed`, `failed` or `skipped`.
-    pub result: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub said: Vec<String>,
+    pub kernel: Option<String>,
+    pub suites: Vec<Suite>,
 }
 
 impl Run {
     pub fn new(kernel: Option<String>, elapsed: Duration, suites: Vec<Suite>) -> Run {
+        let add = |a: Count, b: Count| Count {
+            passed: a.passed + b.passed,
+            failed: a.failed + b.failed,
+            skipped: a.skipped + b.skipped,
+        };
         Run {
+            count: suites.iter().map(Suite::count).fold(Count::default(), add),
+            milliseconds: millis(elapsed),
             kernel,
-            elapsed,
             suites,
         }
-    }
-
-    pub fn count(&self) -> Count {
-        self.suites
-            .iter()
-            .map(Suite::count)
-            .fold(Count::default(), |a, b| Count {
-                passed: a.passed + b.passed,
-                failed: a.failed + b.failed,
-                skipped: a.skipped + b.skipped,
-            })
     }
 
     /// What the exit status should tell: a panic before a time-out, that before a broken host,
@@ -180,24 +117,12 @@ impl Run {
             .iter()
             .filter_map(|suite| suite.failure.clone())
             .min_by_key(rank)
-            .or_else(|| (self.count().failed > 0).then_some(Failure::TestFailed))
-    }
-
-    fn record(&self) -> Record {
-        let count = self.count();
-        Record {
-            passed: count.passed,
-            failed: count.failed,
-            skipped: count.skipped,
-            milliseconds: millis(self.elapsed),
-            kernel: self.kernel.clone(),
-            suites: self.suites.iter().map(suite_record).collect(),
-        }
+            .or_else(|| (self.count.failed > 0).then_some(Failure::TestFailed))
     }
 
     /// `--json FILE`.
     pub fn write_json(&self, file: &Path) -> Result<()> {
-        write(file, serde_json::to_string_pretty(&self.record())? + "\n")
+        write(file, serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// `--junit FILE`.
@@ -207,22 +132,22 @@ impl Run {
 
     fn junit(&self) -> Result<String> {
         let mut report = quick_junit::Report::new("livepatch cookbook");
-        report.set_time(self.elapsed);
+        report.set_time(Duration::from_millis(self.milliseconds));
         for suite in &self.suites {
             let mut out = TestSuite::new(&suite.name);
-            out.set_time(suite.elapsed);
+            out.set_time(Duration::from_millis(suite.milliseconds));
             for case in &suite.cases {
                 let mut status = match &case.verdict {
                     Verdict::Pass => TestCaseStatus::success(),
                     Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
-                    Verdict::Skip(_) | Verdict::Todo(_) => TestCaseStatus::skipped(),
+                    Verdict::Skip(_) => TestCaseStatus::skipped(),
                 };
                 match &case.verdict {
                     Verdict::Fail => {
                         status.set_message(case.said.first().map_or("failed", |l| l.as_str()));
                         status.set_description(case.said.join("\n"));
                     }
-                    Verdict::Skip(why) | Verdict::Todo(why) => {
+                    Verdict::Skip(why) => {
                         status.set_message(why.as_str());
                     }
                     Verdict::Pass => {}
@@ -240,17 +165,17 @@ impl Run {
     /// keeps the results of the last time that it did.
     pub fn remember(&self) -> Result<()> {
         let file = last_file();
-        let mut suites: BTreeMap<String, SuiteRecord> = last()
+        let mut suites: BTreeMap<String, Suite> = last()
             .suites
             .into_iter()
             .map(|suite| (suite.name.clone(), suite))
             .collect();
         for suite in &self.suites {
-            suites.insert(suite.name.clone(), suite_record(suite));
+            suites.insert(suite.name.clone(), suite.clone());
         }
-        let record = Record {
+        let record = Run {
             suites: suites.into_values().collect(),
-            ..self.record()
+            ..self.clone()
         };
         if let Some(dir) = file.parent() {
             fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
@@ -265,7 +190,7 @@ fn last_file() -> PathBuf {
 }
 
 /// The last results of each suite; empty when nothing ran yet.
-pub fn last() -> Record {
+pub fn last() -> Run {
     fs::read(last_file())
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -278,34 +203,6 @@ fn write(file: &Path, text: String) -> Result<()> {
     fs::write(&aside, text)
         .and_then(|()| fs::rename(&aside, file))
         .with_context(|| format!("writing {}", file.display()))
-}
-
-fn suite_record(suite: &Suite) -> SuiteRecord {
-    SuiteRecord {
-        name: suite.name.clone(),
-        kind: if suite.kernel { "kernel" } else { "host" }.to_owned(),
-        milliseconds: millis(suite.elapsed),
-        ended: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs()),
-        log: suite.log.clone(),
-        cases: suite.cases.iter().map(case_record).collect(),
-    }
-}
-
-fn case_record(case: &Case) -> CaseRecord {
-    let (result, reason) = match &case.verdict {
-        Verdict::Pass => ("passed", None),
-        Verdict::Fail => ("failed", None),
-        Verdict::Skip(why) => ("skipped", Some(why.clone())),
-        Verdict::Todo(why) => ("skipped", Some(format!("to do: {why}"))),
-    };
-    CaseRecord {
-        name: case.name.clone(),
-        result: result.to_owned(),
-        reason,
-        said: case.said.clone(),
-    }
 }
 
 fn millis(time: Duration) -> u64 {
@@ -327,7 +224,7 @@ mod tests {
             ],
             "/l/console.log".into(),
         );
-        suite.kernel = true;
+        suite.kernel = Some("7.2".to_owned());
         Run::new(Some("7.2".to_owned()), Duration::from_secs(2), vec![suite])
     }
 
@@ -335,7 +232,7 @@ mod tests {
     fn counts_and_verdict() {
         let mut run = run();
         assert_eq!(
-            run.count(),
+            run.count,
             Count {
                 passed: 1,
                 failed: 1,
@@ -354,10 +251,18 @@ mod tests {
 
     #[test]
     fn json_can_be_read_back() {
-        let record = run().record();
-        let text = serde_json::to_string(&record).unwrap();
-        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
-        assert!(text.contains("\"reason\":\"no veth\""), "{text}");
+        let run = run();
+        let text = serde_json::to_string(&run).unwrap();
+        let back: Run = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.count, run.count);
+        assert_eq!(back.suites[0].cases, run.suites[0].cases);
+        for words in [
+            r#""passed":1,"failed":1"#,
+            r#""result":"passed"}"#,
+            r#""result":"skipped","reason":"no veth""#,
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
     }
 
     #[test]

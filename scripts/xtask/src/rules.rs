@@ -10,8 +10,11 @@ use anyhow::Result;
 use console::style;
 use console::Style;
 
+use crate::ktap::Verdict;
 use crate::results;
-use crate::results::Record;
+use crate::results::Case;
+use crate::results::Run;
+use crate::results::Suite;
 
 /// The rules, in one place. The callback document is `Documentation/livepatch/callbacks.rst`.
 pub const RULES: [&str; 14] = [
@@ -30,15 +33,6 @@ pub const RULES: [&str; 14] = [
     "atomic replace: only the new patch's callbacks run; the old patch's state is freed, not reverted",
     "a forced transition, and a reversed unpatching transition, leave the state consistent",
 ];
-
-/// A test case that proves a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Proof {
-    suite: String,
-    case: String,
-    result: String,
-    reason: Option<String>,
-}
 
 /// `cargo xtask rules`.
 pub fn run() -> Result<()> {
@@ -66,30 +60,23 @@ fn rules_of(name: &str) -> Vec<usize> {
     rules
 }
 
-fn proofs(record: &Record, rule: usize) -> Vec<Proof> {
-    let mut found = Vec::new();
-    for suite in &record.suites {
-        for case in &suite.cases {
-            if suite.kind == "kernel" && rules_of(&case.name).contains(&rule) {
-                found.push(Proof {
-                    suite: suite.name.clone(),
-                    case: case.name.clone(),
-                    result: case.result.clone(),
-                    reason: case.reason.clone(),
-                });
-            }
-        }
-    }
-    found
+/// The cases that prove a rule, each with its suite.
+fn proofs(record: &Run, rule: usize) -> Vec<(&Suite, &Case)> {
+    let guests = record.suites.iter().filter(|suite| suite.kernel.is_some());
+    guests
+        .flat_map(|suite| suite.cases.iter().map(move |case| (suite, case)))
+        .filter(|(_, case)| rules_of(&case.name).contains(&rule))
+        .collect()
 }
 
-fn table(record: &Record) -> String {
+fn table(record: &Run) -> String {
     let mut text = String::new();
     let mut proved = 0;
     for (nr, sentence) in RULES.iter().enumerate() {
         let rule = nr + 1;
         let proofs = proofs(record, rule);
-        let all_passed = !proofs.is_empty() && proofs.iter().all(|p| p.result == "passed");
+        let all_passed =
+            !proofs.is_empty() && proofs.iter().all(|(_, case)| case.verdict == Verdict::Pass);
         proved += usize::from(all_passed);
         text.push_str(&format!(
             "{} {sentence}\n",
@@ -98,24 +85,21 @@ fn table(record: &Record) -> String {
         if proofs.is_empty() {
             text.push_str(&format!("     {}\n", style("no test case yet").yellow()));
         }
-        for proof in proofs {
-            let how = match proof.result.as_str() {
-                "passed" => Style::new().green(),
-                "failed" => Style::new().red().bold(),
-                _ => Style::new().yellow(),
+        for (suite, case) in proofs {
+            let (how, word, reason) = match &case.verdict {
+                Verdict::Pass => (Style::new().green(), "passed", String::new()),
+                Verdict::Fail => (Style::new().red().bold(), "failed", String::new()),
+                Verdict::Skip(why) => (Style::new().yellow(), "skipped", format!(" ({why})")),
             };
-            let reason = proof
-                .reason
-                .map_or(String::new(), |why| format!(" ({why})"));
             // `debug rules` is the same script on the debug kernel.
-            let (stem, where_) = match proof.suite.strip_prefix("debug ") {
+            let (stem, where_) = match suite.name.strip_prefix("debug ") {
                 Some(stem) => (stem, ", debug kernel"),
-                None => (proof.suite.as_str(), ""),
+                None => (suite.name.as_str(), ""),
             };
             text.push_str(&format!(
                 "     {} test-{stem}.sh{where_}: {}{reason}\n",
-                how.apply_to(&proof.result),
-                proof.case
+                how.apply_to(word),
+                case.name
             ));
         }
     }
@@ -126,8 +110,6 @@ fn table(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::CaseRecord;
-    use crate::results::SuiteRecord;
 
     #[test]
     fn names_carry_rules() {
@@ -143,29 +125,24 @@ mod tests {
     #[test]
     fn the_table_tells_of_each_rule() {
         console::set_colors_enabled(false);
-        let case = |name: &str, result: &str| CaseRecord {
-            name: name.to_owned(),
-            result: result.to_owned(),
-            reason: None,
-            said: Vec::new(),
-        };
-        let suite = |kind: &str, cases| SuiteRecord {
+        let suite = |kernel: Option<&str>, cases| Suite {
             name: "rules".to_owned(),
-            kind: kind.to_owned(),
-            milliseconds: 1,
-            ended: 1,
-            log: "/l".into(),
+            kernel: kernel.map(str::to_owned),
             cases,
+            ..Suite::default()
         };
-        let record = Record {
+        let record = Run {
             suites: vec![
                 suite(
-                    "kernel",
-                    vec![case("R1: x", "passed"), case("R2: y", "failed")],
+                    Some("7.2"),
+                    vec![
+                        Case::new("R1: x", Verdict::Pass),
+                        Case::new("R2: y", Verdict::Fail),
+                    ],
                 ),
-                suite("host", vec![case("R3: no kernel", "passed")]),
+                suite(None, vec![Case::new("R3: no kernel", Verdict::Pass)]),
             ],
-            ..Record::default()
+            ..Run::default()
         };
         let text = table(&record);
         assert!(

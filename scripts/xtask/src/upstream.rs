@@ -176,10 +176,10 @@ pub fn run_cases(kernel: &Kernel, mut tell: impl FnMut(&str)) -> Result<Vec<Suit
     let scripts = scripts(&tests_folder(kernel)?)?;
     let folder = prepare(kernel, Side::Rust)?;
     let runs = run_scripts(kernel, Side::Rust, &folder, &scripts, &mut tell)?;
-    Ok(runs.into_iter().map(suite).collect())
+    Ok(runs.into_iter().map(|run| suite(run, kernel)).collect())
 }
 
-fn suite(run: ScriptRun) -> Suite {
+fn suite(run: ScriptRun, kernel: &Kernel) -> Suite {
     let cases = run
         .tests
         .into_iter()
@@ -191,7 +191,7 @@ fn suite(run: ScriptRun) -> Suite {
         .collect();
     let name = format!("upstream {}", run.script);
     let mut suite = Suite::new(&name, run.elapsed, cases, run.log);
-    suite.kernel = true;
+    suite.kernel = Some(kernel.release.clone());
     suite.failure = run.failure;
     suite
 }
@@ -511,7 +511,7 @@ fn word(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "ok",
         Verdict::Fail => "FAILED",
-        Verdict::Skip(_) | Verdict::Todo(_) => "skipped",
+        Verdict::Skip(_) => "skipped",
     }
 }
 
@@ -519,7 +519,7 @@ fn reason(side: Side, script: &Script, test: &Test) -> String {
     let lines = match &test.verdict {
         Verdict::Pass => return String::new(),
         Verdict::Fail => test.said.join("\n    "),
-        Verdict::Skip(why) | Verdict::Todo(why) => why.clone(),
+        Verdict::Skip(why) => why.clone(),
     };
     format!(
         "{} {}, {}:\n    {lines}\n",

@@ -85,7 +85,6 @@ macro_rules! traceable {
     };
 }
 
-
 /// Refused: this kernel's function entries look otherwise, or ftrace would not hear of them.
 #[cfg(not(all(
     target_arch = "x86_64",

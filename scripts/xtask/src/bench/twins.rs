@@ -2,11 +2,11 @@
 
 //! The same modules in C and in Rust, measured in one boot.
 //!
-//! The guest's clock counts instructions ([`vm::Accel::Counted`]), so the host may be as busy as it likes, and what
+//! The guest's clock counts instructions ([`vm::Clock::Virtual`]), so the host may be as busy as it likes, and what
 //! a round measures comes out nearly the same in the next. The rounds alternate all the same: what was done before
 //! (a hash that grew, memory in pieces) is the same for both.
 //!
-//! [`vm::Accel::Counted`]: crate::vm::Accel::Counted
+//! [`vm::Clock::Virtual`]: crate::vm::Clock::Virtual
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -111,7 +111,7 @@ pub fn measure(kernel: &Kernel, amount: Amount) -> Result<Table> {
     let generated = generated::build(kernel)?;
     let bench = kbuild::output_dir(kernel).join("bench");
     let stripped = bench.join("stripped");
-    strip_all(kernel, &[&modules, &generated], amount, &stripped)?;
+    strip_all(&[&modules, &generated], amount, &stripped)?;
     let meter = build_meter(&bench)?;
     let orders = bench.join("orders");
     fs::write(&orders, orders_for(amount))
@@ -119,13 +119,13 @@ pub fn measure(kernel: &Kernel, amount: Amount) -> Result<Table> {
 
     let seen = boot(kernel, &modules, &[&stripped, &meter, &orders])?;
     let mut table = Table::default();
-    size::rows(kernel, &stripped, &mut table)?;
+    size::rows(&stripped, &mut table)?;
     evaluate(&seen, amount, &mut table)?;
     Ok(table)
 }
 
 /// The modules as they would be installed: without what only a debugger reads.
-fn strip_all(kernel: &Kernel, from: &[&PathBuf], amount: Amount, to: &Path) -> Result<()> {
+fn strip_all(from: &[&PathBuf], amount: Amount, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
     let mut names: Vec<String> = TWINS
         .iter()
@@ -143,7 +143,7 @@ fn strip_all(kernel: &Kernel, from: &[&PathBuf], amount: Amount, to: &Path) -> R
             .map(|dir| dir.join(&file))
             .find(|path| path.is_file())
             .with_context(|| format!("{file} was not built"))?;
-        let mut command = Command::new(format!("llvm-objcopy{}", kernel.toolchain.llvm.suffix));
+        let mut command = Command::new(format!("llvm-objcopy{}", host::LLVM));
         command.arg("--strip-debug").arg(module).arg(to.join(&file));
         process::capture(&mut command)?;
     }
@@ -243,11 +243,10 @@ type Seen = BTreeMap<(String, String, String), Vec<f64>>;
 
 fn boot(kernel: &Kernel, modules: &Path, files: &[&PathBuf]) -> Result<Seen> {
     let mut guest = Guest::new("bench", script(files));
-    guest.cpus = 1;
     guest.memory_mib = 4096;
     guest.timeout = Duration::from_secs(3600);
     eprintln!("measuring in a guest that counts its instructions; this takes minutes");
-    let outcome = vm::run_counted(kernel, &guest, |_| {})?;
+    let outcome = vm::run(kernel, &guest, |_| {})?;
     // While udev waits, too, the clock leaps, and now and then it gives up on the port that carries the output;
     // then the console has it.
     let said = outcome.output.clone() + &outcome.console_text();
@@ -479,28 +478,9 @@ fn evaluate(seen: &Seen, amount: Amount, table: &mut Table) -> Result<()> {
 
 /// What was measured where, for the page.
 pub fn machine(kernel: &Kernel) -> String {
-    let qemu = host::version_text("qemu-system-x86_64").unwrap_or_default();
-    format!(
-        "Linux {}, {}, {}, {}",
-        kernel.release,
-        kernel
-            .toolchain
-            .llvm
-            .clang
-            .text
-            .lines()
-            .next()
-            .unwrap_or_default(),
-        kernel
-            .toolchain
-            .rust
-            .rustc
-            .text
-            .lines()
-            .next()
-            .unwrap_or_default(),
-        qemu.lines().next().unwrap_or_default()
-    )
+    let tools = ["clang-19", "rustc", "qemu-system-x86_64"];
+    let versions = tools.map(|tool| host::version_text(tool).unwrap_or_default());
+    format!("Linux {}, {}", kernel.release, versions.join(", "))
 }
 
 #[cfg(test)]

@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The suites that run in guests: the scripts of `selftests/`, what they need, and what their ends mean.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::catalog;
+use crate::kernel::Kernel;
+use crate::ktap;
+use crate::ktap::Verdict;
+use crate::oops;
+use crate::paths;
+use crate::process::quote;
+use crate::report;
+use crate::results::Case;
+use crate::results::Suite;
+use crate::vm;
+use crate::vm::Clock;
+use crate::vm::End;
+use crate::vm::Guest;
+
+/// The case that each guest adds to those of its script.
+const LOG_CASE: &str = "the kernel does not complain";
+
+/// The same of a script that says `panic=`.
+const DEATH_CASE: &str = "the kernel dies as expected";
+
+/// What a test script may take when `selftests/settings` says nothing.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Booting, and a machine that does other things as well, on top of a script's own time-out.
+const BOOT_MARGIN: Duration = Duration::from_secs(120);
+
+/// Asks for all that there is, however long it takes.
+pub const FULL: &str = "CI_FULL";
+
+/// What the guest prints after a script: how many processes it has started.
+const STARTED_MARK: &str = "@xtask-processes-started=";
+
+/// A test script, and what it says that it needs, in comments at its top:
+///
+/// ```text
+/// # xtask: modules=netdev-features,selftests nics=2 cpus=2 clock=real memory=2048 append=slub_debug
+/// ```
+///
+/// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that does not say gets
+/// its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of `selftests/settings`.
+/// `clock=real` is for what needs processors that run at once; all else runs in virtual time, and has one processor.
+/// `kernel=own` needs what a distribution's kernel has not, fault injection for example.
+///
+/// `shards=N` makes N suites of it, each with `KLP_SHARD=I/N`, from which the script knows what to leave to the others.
+///
+/// `panic=Oops:` is for a script that must end with the death of its kernel, and fails when the kernel lives; its log is
+/// compared with `expected/<stem>.log`. Such a script must skip itself where `KLP_GUEST` is not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// `rules`, or `faults 1/4` of a script in parts.
+    pub name: String,
+    pub stem: String,
+    path: PathBuf,
+    /// Module folders to build first; all of them when neither the script nor its name says.
+    pub modules: Option<Vec<String>>,
+    /// On our own kernel even when another one was chosen.
+    pub own: bool,
+    clock: Clock,
+    nics: Option<u32>,
+    cpus: Option<u32>,
+    memory_mib: Option<u32>,
+    timeout: Option<Duration>,
+    /// Words for the kernel's command line.
+    append: Vec<String>,
+    shards: Option<u32>,
+    shard: u32,
+    /// The guest must die with a complaint that contains this.
+    panic: Option<String>,
+}
+
+impl Script {
+    /// What the text of a script says of itself.
+    fn read(text: &str) -> Script {
+        let mut script = Script::default();
+        let words = text
+            .lines()
+            .take_while(|line| line.starts_with('#') || line.is_empty())
+            .filter_map(|line| line.strip_prefix("# xtask:"))
+            .flat_map(str::split_whitespace);
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let number = || value.parse().ok();
+            match key {
+                "modules" => script.modules.get_or_insert_default().extend(
+                    value
+                        .split(',')
+                        .filter(|name| *name != "none")
+                        .map(str::to_owned),
+                ),
+                "nics" => script.nics = number(),
+                "cpus" => script.cpus = number(),
+                "memory" => script.memory_mib = number(),
+                "shards" => script.shards = number(),
+                "timeout" => script.timeout = value.parse().ok().map(Duration::from_secs),
+                "append" => script.append.push(value.to_owned()),
+                "panic" => script.panic = Some(value.to_owned()),
+                "clock" if value == "real" => script.clock = Clock::Real,
+                "kernel" => script.own = value == "own",
+                _ => {}
+            }
+        }
+        script
+    }
+
+    /// It once, or its parts.
+    fn parts(self) -> Vec<Script> {
+        let Some(count) = self.shards else {
+            return vec![self];
+        };
+        (1..=count)
+            .map(|shard| Script {
+                name: format!("{} {shard}/{count}", self.stem),
+                shard,
+                ..self.clone()
+            })
+            .collect()
+    }
+}
+
+/// Does this script say that its kernel must die?
+pub fn is_fatal(script: &Path) -> bool {
+    Script::read(&vm::read_lossy(script)).panic.is_some()
+}
+
+/// The test scripts below `root`, in the order of their names.
+pub fn scripts(root: &Path) -> Result<Vec<Script>> {
+    let samples = catalog::samples()?;
+    let folders = catalog::module_folders()?;
+    let mut found = Vec::new();
+    let dir = root.join("selftests");
+    for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+        let path = entry.context("reading selftests/")?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(stem) = name
+            .strip_prefix("test-")
+            .and_then(|rest| rest.strip_suffix(".sh"))
+            .map(str::to_owned)
+        else {
+            continue;
+        };
+        let mut script = Script::read(&vm::read_lossy(&path));
+        let of_stem = folders.iter().find(|folder| folder.name == stem);
+        script.modules = script
+            .modules
+            .or(of_stem.map(|folder| vec![folder.name.clone()]));
+        let of_sample = samples.iter().find(|sample| sample.stem == stem);
+        script.nics = script
+            .nics
+            .or(of_sample.map(|sample| sample.livepatch.nics));
+        found.extend(
+            Script {
+                name: stem.clone(),
+                stem,
+                path,
+                ..script
+            }
+            .parts(),
+        );
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// How a script is run.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// On the debug kernel, whose last words are its own.
+    pub debug: bool,
+    /// Let the script write its transcripts anew.
+    pub bless: bool,
+    /// Tell of each case as it ends.
+    pub live: bool,
+}
+
+/// Run a script in a guest of its own: its suite, and what to tell of the guest itself.
+pub fn run(
+    kernel: &Kernel,
+    modules: &Path,
+    script: &Script,
+    name: &str,
+    how: How,
+) -> Result<(Suite, String)> {
+    let expected = paths::root().join("selftests/expected");
+    let mut guest = Guest::new(&format!("test-{}", name.replace([' ', '/'], "-")), "");
+    let mut exports = vec![
+        (
+            "KLP_MODULES_DIR".to_owned(),
+            modules.to_string_lossy().into_owned(),
+        ),
+        // A script may kill the kernel that it runs on, if that is nobody's.
+        ("KLP_GUEST".to_owned(), "1".to_owned()),
+    ];
+    if how.bless {
+        exports.push(("KLP_UPDATE_EXPECTED".to_owned(), "1".to_owned()));
+        guest.writable.push(expected.clone());
+    }
+    if let Some(count) = script.shards {
+        exports.push(("KLP_SHARD".to_owned(), format!("{}/{count}", script.shard)));
+    }
+    // What selects cases for the script selects them in the guest as well.
+    exports.extend(std::env::vars().filter(|(variable, _)| is_for_scripts(variable)));
+    for (variable, value) in exports {
+        guest.script += &format!("export {variable}={}\n", quote(&value));
+    }
+    guest.script += &format!(
+        "started() {{ while read -r key number; do [ \"$key\" != processes ] || echo \"$number\"; done < /proc/stat; }}\n\
+         before=$(started)\n\
+         bash {}\n\
+         status=$?\n\
+         echo \"{STARTED_MARK}$(($(started) - before))\"\n\
+         exit $status",
+        quote(&script.path.to_string_lossy())
+    );
+    guest.clock = script.clock;
+    guest.nics = script.nics.unwrap_or(0);
+    guest.cpus = script.cpus.unwrap_or(match script.clock {
+        Clock::Virtual => 1,
+        Clock::Real => 2,
+    });
+    guest.memory_mib = script.memory_mib.unwrap_or(guest.memory_mib);
+    guest.append = script.append.clone();
+    let settings = paths::root().join("selftests/settings");
+    guest.timeout = script.timeout.unwrap_or_else(|| script_timeout(&settings)) + BOOT_MARGIN;
+
+    let mut outcome = vm::run(kernel, &guest, |line| {
+        if how.live && (line.starts_with("ok ") || line.starts_with("not ok ")) {
+            report::live(name, line);
+        }
+    })?;
+    let started = take_started(&mut outcome.output);
+    let log = outcome.console_text();
+    let complaints = oops::complaints(&log);
+    let mut found;
+    let mut trouble = String::new();
+    let dead = outcome.end == End::Panicked;
+    let as_expected = dead
+        && script.panic.as_ref().is_some_and(|panic| {
+            // The first of them: what comes before is no part of the expected death.
+            let mut lines = complaints.iter().take(1).flat_map(|first| &first.lines);
+            lines.any(|line| line.contains(panic))
+        });
+    if as_expected {
+        found = fatal_cases(&outcome.output);
+        if !how.debug {
+            let file = expected.join(format!("{}.log", script.stem));
+            found.push(last_words_case(&file, &log, how.bless)?);
+        }
+    } else {
+        found = cases(&outcome.output, &outcome.end);
+        let skipped = found
+            .iter()
+            .all(|case| matches!(case.verdict, Verdict::Skip(_)));
+        let titles = complaints.iter().map(|c| c.title.clone()).collect();
+        found.push(match &script.panic {
+            Some(_) if !skipped => Case::failed(DEATH_CASE, titles),
+            _ if complaints.is_empty() && !dead => Case::new(LOG_CASE, Verdict::Pass),
+            _ => Case::failed(LOG_CASE, titles),
+        });
+        trouble = report::guest_trouble(kernel, modules, &outcome);
+    }
+    let failed = found.iter().any(|case| case.verdict == Verdict::Fail);
+    if failed && matches!(outcome.end, End::Exited(_)) {
+        trouble.push_str(&report::log_tail(&outcome));
+    }
+    let mut suite = Suite::new(name, outcome.elapsed, found, outcome.console.clone());
+    suite.kernel = Some(kernel.release.clone());
+    suite.started = started;
+    suite.failure = outcome.failure().filter(|_| !as_expected);
+    Ok((suite, trouble))
+}
+
+/// Take the number of processes off the end of what the guest printed.
+fn take_started(output: &mut String) -> Option<u64> {
+    let at = output.rfind(STARTED_MARK)?;
+    let number = output[at + STARTED_MARK.len()..].trim().parse().ok();
+    output.truncate(at);
+    number
+}
+
+/// Does this variable of the environment choose what a script does? The folder of the modules is not the user's choice.
+fn is_for_scripts(variable: &str) -> bool {
+    variable == FULL
+        || (variable.starts_with("KLP_")
+            && !["KLP_MODULES_DIR", "KLP_UPDATE_EXPECTED", "KLP_GUEST"].contains(&variable))
+}
+
+/// `timeout=` of kselftest's settings file, else our own.
+fn script_timeout(settings: &Path) -> Duration {
+    vm::read_lossy(settings)
+        .lines()
+        .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
+        // Zero is kselftest's word for none; a guest always has one.
+        .filter(|&seconds| seconds > 0)
+        .map_or(TIMEOUT, Duration::from_secs)
+}
+
+/// The cases that a script reported, and what its end says of them.
+pub fn cases(output: &str, end: &End) -> Vec<Case> {
+    let report = ktap::parse(output);
+    if *end == End::Exited(ktap::SKIP_STATUS) && report.cases.is_empty() {
+        let why = report.skipped.unwrap_or_else(|| {
+            report
+                .rest
+                .last()
+                .map_or_else(|| "no reason given".to_owned(), Clone::clone)
+        });
+        return vec![Case::new("all of it", Verdict::Skip(why))];
+    }
+    if let Some(why) = &report.skipped {
+        if *end == End::Exited(0) && report.cases.is_empty() {
+            return vec![Case::new("all of it", Verdict::Skip(why.clone()))];
+        }
+    }
+    let mut cases = report.cases;
+    let mut wrong = report.problems;
+    match end {
+        End::Exited(0) => {
+            if cases.iter().any(|case| case.verdict == Verdict::Fail) {
+                wrong.push("exit status 0 in spite of failed cases".to_owned());
+            }
+        }
+        End::Exited(status) => {
+            let explained = cases.iter().any(|case| case.verdict == Verdict::Fail)
+                || (*status == ktap::SKIP_STATUS
+                    // Not all of them: the library's own last case passes also when each before was skipped.
+                    && cases
+                        .iter()
+                        .any(|case| matches!(case.verdict, Verdict::Skip(_))));
+            if !explained {
+                wrong.push(format!("exit status {status}"));
+            }
+        }
+        End::Panicked => wrong.push("the kernel panicked".to_owned()),
+        End::TimedOut => wrong.push("stopped at the time-out".to_owned()),
+        End::Broken(why) => wrong.push(why.clone()),
+    }
+    if !wrong.is_empty() {
+        let mut said: Vec<String> = wrong;
+        said.extend(report.rest.iter().rev().take(20).rev().cloned());
+        cases.push(Case::failed("the script comes to its end", said));
+    }
+    cases
+}
+
+/// The cases of a script whose kernel died as it was meant to: those that it reported before, and that one.
+fn fatal_cases(output: &str) -> Vec<Case> {
+    let mut cases = ktap::parse(output).cases;
+    cases.push(Case::new(DEATH_CASE, Verdict::Pass));
+    cases
+}
+
+/// Compares the story of a guest that died with its transcript, as `check_transcript` does for one that lives.
+fn last_words_case(file: &Path, log: &str, bless: bool) -> Result<Case> {
+    const NAME: &str = "it dies as in the transcript";
+    let seen = oops::last_words(log);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    if bless {
+        fs::write(file, seen).with_context(|| format!("writing {}", file.display()))?;
+        let why = format!("{name} written, not compared");
+        return Ok(Case::new(NAME, Verdict::Skip(why)));
+    }
+    let expected = vm::read_lossy(file);
+    if oops::same_last_words(&seen, &expected) {
+        return Ok(Case::new(NAME, Verdict::Pass));
+    }
+    let diff = similar::TextDiff::from_lines(&expected, &seen);
+    let diff = diff.unified_diff().header(&name, "seen").to_string();
+    Ok(Case::failed(
+        NAME,
+        diff.lines().map(str::to_owned).collect(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_get_their_variables_and_no_others() {
+        for name in ["KLP_CASES", "KLP_SEED", "CI_FULL"] {
+            assert!(is_for_scripts(name), "{name}");
+        }
+        for name in ["KLP_MODULES_DIR", "KLP_UPDATE_EXPECTED", "HOME", "CI"] {
+            assert!(!is_for_scripts(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn needs_are_read_from_the_top_only() {
+        let script = Script::read(
+            "#!/bin/bash\n# SPDX\n#\n# xtask: modules=a,b nics=2 append=x=y nonsense\n\
+             # xtask: cpus=zwei\n\nset -u\n# xtask: nics=7\n",
+        );
+        assert_eq!(script.modules, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(script.nics, Some(2));
+        assert_eq!(script.cpus, None);
+        assert_eq!(script.append, ["x=y"]);
+        let script = Script::read("# xtask: timeout=90\n");
+        assert_eq!(script.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(
+            Script::read("# xtask: modules=none\n").modules,
+            Some(vec![])
+        );
+        assert_eq!(
+            Script::read("# xtask: panic=Oops:\n").panic.as_deref(),
+            Some("Oops:")
+        );
+        assert_eq!(Script::read("# xtask: nics=1\n").modules, None);
+        let script = Script::read("# xtask: clock=real kernel=own shards=2\n");
+        assert!(script.own && script.clock == Clock::Real);
+        assert_eq!(script.parts().len(), 2);
+        assert_eq!(Script::read("").clock, Clock::Virtual);
+    }
+
+    fn verdicts(output: &str, end: End) -> Vec<(String, Verdict)> {
+        cases(output, &end)
+            .into_iter()
+            .map(|case| (case.name, case.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn the_processes_come_off_the_end() {
+        let mut output = format!("ok 1 a\n{STARTED_MARK}12\n");
+        assert_eq!(take_started(&mut output), Some(12));
+        assert_eq!(output, "ok 1 a\n");
+        assert_eq!(take_started(&mut output), None);
+    }
+
+    #[test]
+    fn how_a_guest_ends_is_a_result() {
+        let good = "KTAP version 1\n1..1\nok 1 a\n";
+        assert_eq!(verdicts(good, End::Exited(0)).len(), 1);
+        for end in [
+            End::Exited(1),
+            End::Panicked,
+            End::TimedOut,
+            End::Broken("x".to_owned()),
+        ] {
+            let cases = verdicts(good, end.clone());
+            assert_eq!(cases.len(), 2, "{end:?}");
+            assert_eq!(cases[1].1, Verdict::Fail, "{end:?}");
+        }
+        let bad = "KTAP version 1\n1..1\nnot ok 1 a\n";
+        assert_eq!(verdicts(bad, End::Exited(1)).len(), 1);
+        assert_eq!(verdicts(bad, End::Exited(0)).len(), 2);
+        assert_eq!(verdicts("", End::Exited(0))[0].1, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_death_that_is_meant_is_no_failure_but_what_failed_before_is() {
+        let cases = fatal_cases("KTAP version 1\n1..3\nok 1 a\nnot ok 2 b\n");
+        let verdicts: Vec<_> = cases.iter().map(|case| &case.verdict).collect();
+        assert_eq!(verdicts, [&Verdict::Pass, &Verdict::Fail, &Verdict::Pass]);
+        assert_eq!(cases[2].name, DEATH_CASE);
+    }
+
+    #[test]
+    fn last_words_are_compared_and_blessed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.log");
+        let log = "[    1.0] % insmod x.ko\n[    1.1] Oops: int3: 0000 [#1] SMP\n";
+        let verdict = |bless| last_words_case(&file, log, bless).unwrap().verdict;
+        assert_eq!(verdict(false), Verdict::Fail);
+        assert!(matches!(verdict(true), Verdict::Skip(_)));
+        assert_eq!(verdict(false), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_skip_keeps_its_reason() {
+        let skip = Verdict::Skip("no veth".to_owned());
+        let plan = "KTAP version 1\n1..0 # SKIP no veth\n";
+        assert_eq!(verdicts(plan, End::Exited(4))[0].1, skip);
+        assert_eq!(verdicts(plan, End::Exited(0))[0].1, skip);
+        let word = "skipped: no veth\n";
+        assert!(matches!(
+            &verdicts(word, End::Exited(4))[0].1,
+            Verdict::Skip(_)
+        ));
+        let all = "KTAP version 1\n1..1\nok 1 a # SKIP no veth\n";
+        assert_eq!(
+            verdicts(all, End::Exited(4)),
+            [("a".to_owned(), skip.clone())]
+        );
+        let last = "KTAP version 1\n1..2\nok 1 a # SKIP no veth\nok 2 nothing is left behind\n";
+        assert_eq!(verdicts(last, End::Exited(4)).len(), 2);
+    }
+
+    #[test]
+    fn kselftest_settings_give_the_time_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("settings");
+        fs::write(&file, "# x\ntimeout=90\n").unwrap();
+        assert_eq!(script_timeout(&file), Duration::from_secs(90));
+        fs::write(&file, "timeout=0\n").unwrap();
+        assert_eq!(script_timeout(&file), TIMEOUT);
+        assert_eq!(script_timeout(&dir.path().join("none")), TIMEOUT);
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The suites that need no guest.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+
+use super::guest;
+use crate::book;
+use crate::cargo;
+use crate::cli::KernelArgs;
+use crate::error::Failure;
+use crate::ktap::Verdict;
+use crate::paths;
+use crate::process;
+use crate::results::Case;
+use crate::results::Suite;
+use crate::tidy;
+use crate::vm::End;
+
+/// A suite of the host.
+pub struct Host {
+    pub name: &'static str,
+    /// What it takes on an empty cache, in seconds.
+    pub guess: u64,
+    /// It holds Cargo's lock most of the time.
+    pub cargo: bool,
+    /// It reads what a kernel's build leaves behind.
+    pub kernel: bool,
+}
+
+const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host {
+    Host {
+        name,
+        guess,
+        cargo,
+        kernel,
+    }
+}
+
+pub const ALL: [Host; 7] = [
+    host("fmt", 10, false, false),
+    host("tidy", 10, false, false),
+    host("shellcheck", 60, false, false),
+    host("cargo-test", 140, true, false),
+    host("clippy", 200, true, true),
+    host("doc", 60, true, true),
+    host("book", 400, true, true),
+];
+
+/// Run it.
+pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
+    let start = Instant::now();
+    let log = log_folder()?.join(format!("{name}.log"));
+    let cases = match name {
+        "cargo-test" => cargo_test(&log)?,
+        "fmt" => vec![command_case(
+            "rustfmt would change nothing",
+            cargo::command().args(["fmt", "--all", "--check"]),
+            &log,
+        )?],
+        "shellcheck" => shellcheck(&log)?,
+        "tidy" => tidy::check(&paths::root())?
+            .into_iter()
+            .map(|check| Case::from_complaints(check.name, check.complaints))
+            .collect(),
+        "clippy" => vec![
+            command_case(
+                "host tools",
+                cargo::command().args(["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"]),
+                &log,
+            )?,
+            function_case("kernel crates", cargo::clippy(args))?,
+        ],
+        "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
+        _ => the_book(args, &log)?,
+    };
+    Ok(Suite::new(name, start.elapsed(), cases, log))
+}
+
+fn log_folder() -> Result<PathBuf> {
+    let folder = paths::target().join("xtask");
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// One case from a function that may fail; an interruption is no result.
+fn function_case(name: &str, result: Result<()>) -> Result<Case> {
+    match result {
+        Ok(()) => Ok(Case::new(name, Verdict::Pass)),
+        Err(error) if error.downcast_ref() == Some(&Failure::Interrupted) => Err(error),
+        Err(error) => Ok(Case::failed(name, vec![format!("{error:#}")])),
+    }
+}
+
+/// One case from a command.
+fn command_case(name: &str, command: &mut Command, log: &Path) -> Result<Case> {
+    let mut lines = VecDeque::new();
+    let status = process::logged(command.current_dir(paths::root()), log, None, |line| {
+        lines.push_back(line.to_owned());
+        if lines.len() > 200 {
+            lines.pop_front();
+        }
+    })?;
+    Ok(if status.success() {
+        Case::new(name, Verdict::Pass)
+    } else {
+        Case::failed(name, lines.into())
+    })
+}
+
+/// The book is built, and then read by a browser.
+fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
+    let mut cases = vec![function_case(
+        "the book builds, and each of its links leads somewhere",
+        book::check(args),
+    )?];
+    if cases.iter().any(|case| case.verdict == Verdict::Fail) {
+        return Ok(cases);
+    }
+    let mut lines = Vec::new();
+    let mut command = cargo::command();
+    command
+        .args(["run", "--quiet", "--package", "book-test", "--"])
+        .arg(book::pages())
+        .arg(log_folder()?.join("book"))
+        .current_dir(paths::root());
+    let status = process::logged(&mut command, log, None, |line| lines.push(line.to_owned()))?;
+    let end = End::Exited(status.code().unwrap_or(1));
+    cases.extend(guest::cases(&lines.join("\n"), &end));
+    Ok(cases)
+}
+
+/// The workspace's own unit tests, one case each.
+fn cargo_test(log: &Path) -> Result<Vec<Case>> {
+    let mut lines = Vec::new();
+    let mut command = cargo::command();
+    command
+        .args(["test", "--no-fail-fast", "--color", "never"])
+        .current_dir(paths::root());
+    let status = process::logged(&mut command, log, None, |line| lines.push(line.to_owned()))?;
+    Ok(libtest_cases(&lines, status.success()))
+}
+
+/// Read what Rust's test harness prints.
+fn libtest_cases(lines: &[String], success: bool) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut failing: Option<String> = None;
+    for line in lines {
+        if let Some((name, word)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.rsplit_once(" ... "))
+        {
+            let verdict = match word.split([',', ' ']).next() {
+                Some("ok") => Verdict::Pass,
+                Some("ignored") => {
+                    let why = word.split_once(", ").map_or("ignored", |(_, why)| why);
+                    Verdict::Skip(why.to_owned())
+                }
+                _ => Verdict::Fail,
+            };
+            cases.push(Case::new(name, verdict));
+            continue;
+        }
+        // `---- name stdout ----` begins what a failed test said.
+        if let Some(name) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            failing = Some(name.to_owned());
+        } else if line == "failures:" || line.starts_with("test result:") {
+            failing = None;
+        } else if let Some(name) = &failing {
+            if let Some(case) = cases.iter_mut().find(|c| c.name == *name) {
+                case.said.push(line.clone());
+            }
+        }
+    }
+    let any_failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
+    if !success && !any_failed {
+        // It did not build, or died.
+        let said = lines.iter().rev().take(40).rev().cloned().collect();
+        cases.push(Case::failed("cargo test", said));
+    }
+    if cases.is_empty() {
+        cases.push(Case::failed("cargo test", vec!["no test ran".to_owned()]));
+    }
+    cases
+}
+
+/// Every shell file of the checkout, one case each.
+fn shellcheck(log: &Path) -> Result<Vec<Case>> {
+    let root = paths::root();
+    let mut cases = Vec::new();
+    for file in tidy::shell_files(&root)? {
+        let name = file.strip_prefix(&root).unwrap_or(&file).to_path_buf();
+        let mut command = Command::new("shellcheck");
+        command
+            .args(["--external-sources", "--source-path=SCRIPTDIR"])
+            .arg(&name);
+        cases.push(command_case(&name.to_string_lossy(), &mut command, log)?);
+    }
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtest_output_becomes_cases() {
+        let lines: Vec<String> = "running 3 tests\ntest a::b ... ok\ntest c ... FAILED\n\
+             test d ... ignored, slow\n\nfailures:\n\n---- c stdout ----\nboom at x.rs:1\n\nfailures:\n    c\n"
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        let cases = libtest_cases(&lines, false);
+        assert_eq!(cases.len(), 3);
+        assert_eq!(cases[0].verdict, Verdict::Pass);
+        assert_eq!(cases[1].verdict, Verdict::Fail);
+        assert!(cases[1].said.contains(&"boom at x.rs:1".to_owned()));
+        assert_eq!(cases[2].verdict, Verdict::Skip("slow".to_owned()));
+        let broken = libtest_cases(&["error: could not compile".to_owned()], false);
+        assert_eq!(broken[0].verdict, Verdict::Fail);
+        assert_eq!(libtest_cases(&[], true)[0].verdict, Verdict::Fail);
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The one queue: so many jobs at once, each when those that it needs are done, those first that most hangs on.
+
+use std::collections::BTreeSet;
+use std::panic::catch_unwind;
+use std::panic::AssertUnwindSafe;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use anyhow::Result;
+
+/// Something to do.
+pub struct Job<'a> {
+    /// How long it may take.
+    pub guess: Duration,
+    /// The places in the queue of those that must be done before; all of them stand before it.
+    pub after: Vec<usize>,
+    /// No two jobs with the same word run at once: one of them would only wait for the other.
+    pub alone: Option<&'static str>,
+    pub work: Box<dyn Fn() -> Result<()> + Send + Sync + 'a>,
+}
+
+#[derive(Default)]
+struct State {
+    begun: BTreeSet<usize>,
+    done: BTreeSet<usize>,
+    error: Option<anyhow::Error>,
+}
+
+/// Do all of `jobs`; the first error lets no other job begin.
+pub fn run(jobs: &[Job<'_>], workers: usize) -> Result<()> {
+    let rank = ranks(jobs);
+    let state = Mutex::new(State::default());
+    let changed = Condvar::new();
+    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        let mut state = lock();
+        while state.error.is_none() && state.begun.len() < jobs.len() {
+            let Some(next) = next(jobs, &rank, &state) else {
+                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.begun.insert(next);
+            drop(state);
+            // Nobody may wait for ever for a job that panicked.
+            let result = catch_unwind(AssertUnwindSafe(&jobs[next].work))
+                .unwrap_or_else(|_| Err(anyhow!("a job of the tests panicked")));
+            state = lock();
+            state.done.insert(next);
+            if let Err(error) = result {
+                state.error.get_or_insert(error);
+            }
+            changed.notify_all();
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..workers.min(jobs.len()) {
+            scope.spawn(work);
+        }
+    });
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    state.error.map_or(Ok(()), Err)
+}
+
+/// How long it takes from the beginning of each job to the end of the last that needs it.
+fn ranks(jobs: &[Job<'_>]) -> Vec<Duration> {
+    let mut rank = vec![Duration::ZERO; jobs.len()];
+    for (at, job) in jobs.iter().enumerate().rev() {
+        rank[at] += job.guess;
+        for &before in &job.after {
+            rank[before] = rank[before].max(rank[at]);
+        }
+    }
+    rank
+}
+
+/// The job that may begin now and that most hangs on.
+fn next(jobs: &[Job<'_>], rank: &[Duration], state: &State) -> Option<usize> {
+    let running = || state.begun.difference(&state.done);
+    (0..jobs.len())
+        .filter(|at| !state.begun.contains(at))
+        .filter(|&at| jobs[at].after.iter().all(|job| state.done.contains(job)))
+        .filter(|&at| {
+            jobs[at].alone.is_none() || !running().any(|&other| jobs[other].alone == jobs[at].alone)
+        })
+        // The first of several that are alike.
+        .rev()
+        .max_by_key(|&at| rank[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    fn job<'a>(log: &'a Mutex<Vec<usize>>, nr: usize, seconds: u64, after: &[usize]) -> Job<'a> {
+        Job {
+            guess: Duration::from_secs(seconds),
+            after: after.to_vec(),
+            alone: None,
+            work: Box::new(move || {
+                log.lock().unwrap().push(nr);
+                Ok(())
+            }),
+        }
+    }
+
+    #[test]
+    fn what_most_hangs_on_comes_first() {
+        let log = Mutex::new(Vec::new());
+        // The third is the longest, but the second is what the fourth, longer together, waits for.
+        let jobs = [
+            job(&log, 0, 1, &[]),
+            job(&log, 1, 2, &[]),
+            job(&log, 2, 9, &[]),
+            job(&log, 3, 8, &[1]),
+        ];
+        run(&jobs, 1).unwrap();
+        assert_eq!(*log.lock().unwrap(), [1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn an_error_ends_the_queue() {
+        let log = Mutex::new(Vec::new());
+        let mut jobs = vec![
+            job(&log, 0, 1, &[]),
+            job(&log, 1, 1, &[0]),
+            job(&log, 2, 1, &[1]),
+        ];
+        jobs[1].work = Box::new(|| anyhow::bail!("no"));
+        assert_eq!(run(&jobs, 4).unwrap_err().to_string(), "no");
+        assert_eq!(*log.lock().unwrap(), [0]);
+    }
+
+    #[test]
+    fn some_do_not_run_beside_each_other() {
+        let log = Mutex::new(Vec::new());
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let mut jobs: Vec<Job<'_>> = (0..4).map(|nr| job(&log, nr, 1, &[])).collect();
+        for job in &mut jobs {
+            job.alone = Some("cargo");
+            job.work = Box::new(|| {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(20));
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            });
+        }
+        run(&jobs, 3).unwrap();
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+    }
+}
