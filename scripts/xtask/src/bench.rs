@@ -23,6 +23,7 @@ use crate::cli::BenchCommand;
 use crate::cli::KernelArgs;
 use crate::error;
 use crate::kernel::Kernel;
+use crate::parts;
 use crate::paths;
 use twins::Amount;
 
@@ -32,6 +33,10 @@ const PAGE: &str = "book/src/reference/clocks-table.md";
 /// `cargo xtask bench …`.
 pub fn run(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
     match &what.what {
+        Some(BenchCommand::Cold) => {
+            print!("{}", parts::all());
+            Ok(())
+        }
         Some(BenchCommand::Loop { rounds }) => edit_loop::run(args, *rounds),
         None => compare(args, what),
     }

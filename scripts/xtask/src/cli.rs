@@ -207,6 +207,8 @@ pub struct BenchArgs {
 
 #[derive(Subcommand)]
 pub enum BenchCommand {
+    /// What the first run waited for, part by part
+    Cold,
     /// Measure the tool itself: edit to verdict against a bare boot
     Loop {
         /// How often each is measured

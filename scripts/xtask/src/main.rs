@@ -18,6 +18,7 @@ mod ktap;
 mod links;
 mod lock;
 mod oops;
+mod parts;
 mod paths;
 mod picture;
 mod process;

@@ -9,6 +9,8 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 
+use crate::parts;
+
 /// How often a run without a terminal says where it is.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
 
@@ -98,7 +100,9 @@ impl Progress {
 
     /// The work is over; say how long it took.
     pub fn finish(self) {
-        let took = duration(self.start.elapsed());
+        let took = self.start.elapsed();
+        parts::record(&self.name, took);
+        let took = duration(took);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

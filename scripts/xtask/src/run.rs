@@ -2,7 +2,13 @@
 
 //! `cargo xtask run` and `demo`: a sample on the real kernel, and what happened when.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -16,11 +22,14 @@ use crate::catalog::Livepatch;
 use crate::catalog::Sample;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
+use crate::host;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::ktap;
 use crate::ktap::Verdict;
+use crate::parts;
 use crate::paths;
+use crate::process;
 use crate::process::quote;
 use crate::report;
 use crate::timeline;
@@ -44,7 +53,10 @@ pub fn run(args: &KernelArgs, name: &str, params: &[String]) -> Result<()> {
     } else {
         params
     };
-    let story = tell(&kernel, &modules, &sample, params)?;
+    let mut text = String::new();
+    let story = tell(&mut text, &kernel, &modules, &sample, params);
+    print!("{text}");
+    let story = story?;
     // With other parameters there may be another effect.
     if *params == sample.livepatch.params {
         println!("{}", effect(&sample.livepatch, &story)?);
@@ -52,41 +64,85 @@ pub fn run(args: &KernelArgs, name: &str, params: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask demo`: every sample in turn, each in a guest of its own.
+/// `cargo xtask demo`: every sample, each in a guest of its own, told in their order.
+///
+/// One guest keeps one processor busy; while it runs the next one's module is built.
 pub fn demo(args: &KernelArgs) -> Result<()> {
     let samples = catalog::samples()?;
+    parts::built();
     let kernel = Kernel::ensure(args)?;
-    let names: Vec<String> = samples.iter().map(|s| s.stem.clone()).collect();
-    let modules = kbuild::build(&kernel, &names)?;
-    let mut told = Vec::new();
-    let mut worst: Option<anyhow::Error> = None;
-    for sample in &samples {
-        let story = tell(&kernel, &modules, sample, &sample.livepatch.params)
-            .and_then(|story| Ok((effect(&sample.livepatch, &story)?, story.transition())));
-        match story {
-            Ok(seen) => told.push((sample, Some(seen))),
-            Err(error) => {
-                if error.downcast_ref() == Some(&Failure::Interrupted) {
-                    return Err(error);
-                }
-                eprintln!("xtask: {}: {error:#}", sample.stem);
-                told.push((sample, None));
-                worst.get_or_insert(error);
+    let next = AtomicUsize::new(0);
+    let (send, ended) = mpsc::channel();
+    let work = |send: mpsc::Sender<(usize, Told)>| {
+        while let Some((nr, sample)) = {
+            let nr = next.fetch_add(1, Ordering::Relaxed);
+            samples.get(nr).map(|sample| (nr, sample))
+        } {
+            let mut text = String::new();
+            let seen = kbuild::build(&kernel, std::slice::from_ref(&sample.stem))
+                .and_then(|modules| {
+                    tell(
+                        &mut text,
+                        &kernel,
+                        &modules,
+                        sample,
+                        &sample.livepatch.params,
+                    )
+                })
+                .and_then(|story| Ok((effect(&sample.livepatch, &story)?, story.transition())));
+            if send.send((nr, Told { text, seen })).is_err() {
+                break;
             }
         }
-        println!();
-    }
-    print!("{}", summary(&kernel.release, &told));
-    worst.map_or(Ok(()), Err)
+    };
+    let mut told: BTreeMap<usize, Told> = BTreeMap::new();
+    thread::scope(|scope| {
+        for _ in 0..host::jobs().clamp(1, samples.len().max(1)) {
+            let send = send.clone();
+            scope.spawn(|| work(send));
+        }
+        drop(send);
+        let mut printed = 0;
+        for (nr, one) in ended {
+            told.insert(nr, one);
+            while let Some(one) = told.get(&printed) {
+                if printed == 0 {
+                    parts::mark("the first timeline");
+                }
+                println!("{}", one.text);
+                if let Err(error) = &one.seen {
+                    eprintln!("xtask: {}: {error:#}\n", samples[printed].stem);
+                }
+                printed += 1;
+            }
+        }
+    });
+    process::check_interrupted()?;
+    print!("{}", summary(&kernel.release, &samples, &told));
+    parts::mark("the last timeline");
+    print!("{}", parts::told());
+    told.into_values()
+        .find_map(|one| one.seen.err())
+        .map_or(Ok(()), Err)
 }
 
-/// Run one sample and print its story.
-fn tell(kernel: &Kernel, modules: &Path, sample: &Sample, params: &[String]) -> Result<Story> {
-    println!(
-        "{} {}",
-        style(&sample.stem).bold().underlined(),
-        style(format!("- {}", sample.description)).bold()
-    );
+/// One sample's story as text, and what of it the summary says.
+struct Told {
+    text: String,
+    seen: Result<(String, Option<f64>)>,
+}
+
+/// Run one sample, and write its story into `text`.
+fn tell(
+    text: &mut String,
+    kernel: &Kernel,
+    modules: &Path,
+    sample: &Sample,
+    params: &[String],
+) -> Result<Story> {
+    let title = style(&sample.stem).bold().underlined();
+    let about = style(format!("- {}", sample.description)).bold();
+    writeln!(text, "{title} {about}")?;
     let mut guest = Guest::new(
         &format!("run-{}", sample.stem),
         script(&paths::root(), modules, sample, params),
@@ -98,8 +154,8 @@ fn tell(kernel: &Kernel, modules: &Path, sample: &Sample, params: &[String]) -> 
     let mut names = vec![sample.livepatch.module.as_str()];
     names.extend(sample.livepatch.targets.iter().map(String::as_str));
     let story = timeline::parse(&outcome.console_text(), &names);
-    print!("{}", story.render(timeline::width()));
-    print!("{}", report::guest_trouble(kernel, modules, &outcome));
+    text.push_str(&story.render(timeline::width()));
+    text.push_str(&report::guest_trouble(kernel, modules, &outcome));
     if let Some(failure) = outcome.failure() {
         bail!(failure);
     }
@@ -109,22 +165,20 @@ fn tell(kernel: &Kernel, modules: &Path, sample: &Sample, params: &[String]) -> 
         if case.verdict == Verdict::Fail {
             failed = true;
             for line in &case.said {
-                println!("    {line}");
+                writeln!(text, "    {line}")?;
             }
-            println!(
-                "    {}",
-                style(format!("failed: {}", case.name)).red().bold()
-            );
+            let failed = style(format!("failed: {}", case.name)).red().bold();
+            writeln!(text, "    {failed}")?;
         }
     }
     for line in told.problems.iter().filter(|_| failed) {
-        println!("    {}", style(line).red());
+        writeln!(text, "    {}", style(line).red())?;
     }
     if let Some(why) = told.skipped {
         bail!(Failure::Host(format!("this kernel cannot run it: {why}")));
     }
     if failed {
-        println!("    the whole log: {}", outcome.console.display());
+        writeln!(text, "    the whole log: {}", outcome.console.display())?;
         bail!(Failure::TestFailed);
     }
     Ok(story)
@@ -200,21 +254,19 @@ fn typed(command: &str) -> String {
 }
 
 /// What each sample changed for a user, and how long its transition took.
-fn summary(release: &str, told: &[(&Sample, Option<(String, Option<f64>)>)]) -> String {
-    let mut text = format!(
-        "{}\n",
-        style(format!("{} samples on Linux {release}", told.len())).bold()
-    );
-    for (sample, seen) in told {
-        let (effect, took) = match seen {
-            Some((effect, took)) => (effect.as_str(), *took),
-            None => ("failed", None),
+fn summary(release: &str, samples: &[Sample], told: &BTreeMap<usize, Told>) -> String {
+    let title = format!("{} samples on Linux {release}", told.len());
+    let mut text = format!("{}\n", style(title).bold());
+    for (nr, told) in told {
+        let (effect, took) = match &told.seen {
+            Ok((effect, took)) => (effect.as_str(), *took),
+            Err(_) => ("failed", None),
         };
         let took = took.map(Duration::from_secs_f64);
         let took = took.map_or(String::new(), |took| format!(" (transition {took:.1?})"));
         text.push_str(&format!(
             "  {}\n    {effect}{}\n",
-            style(&sample.stem).bold(),
+            style(&samples[*nr].stem).bold(),
             style(took).dim()
         ));
     }
@@ -237,14 +289,13 @@ fn effect(livepatch: &Livepatch, story: &Story) -> Result<String> {
             .collect();
         seen.dedup();
         if seen.is_empty() == sentence.contains(place) {
-            println!(
-                "    `{}` matches {} of what was shown {}: {}",
+            bail!(Failure::Work(format!(
+                "`{}` matches {} of what was shown {}: {}",
                 livepatch.seen,
                 if seen.is_empty() { "nothing" } else { "some" },
                 place.trim_matches(['{', '}']),
                 story.effects(phase).join("; ")
-            );
-            bail!(Failure::TestFailed);
+            )));
         }
         sentence = sentence.replace(place, &seen.join(" and "));
     }
