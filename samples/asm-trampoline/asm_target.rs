@@ -2,17 +2,11 @@
 
 //! The target of `asm_trampoline`: a module whose mistakes are in code that ftrace cannot reach.
 //!
-//! `/sys/kernel/debug/asm_target/checksum` shows what the assembly routine in `checksum.S` makes of a packet's header,
+//! `/sys/kernel/asm_target/checksum` shows what the assembly routine in `checksum.S` makes of a packet's header,
 //! `percent` what the Rust function below makes of 3 out of 4.
-//!
-//! Good enough for a demonstration only: in Linux 7.2 a file of `kernel::debugfs` does not hold its module (its operations
-//! have no owner), and whoever closes one whose module is gone runs into freed memory. The soak test met it.
 
 use kernel::{
-    debugfs::{
-        Dir,
-        File, //
-    },
+    fmt,
     prelude::*, //
 };
 
@@ -42,30 +36,50 @@ pub extern "C" fn asm_target_percent(used: u32, total: u32) -> u32 {
 }
 // ANCHOR_END: percent
 
-#[pin_data]
-struct AsmTarget {
-    #[pin]
-    checksum: File<()>,
-    #[pin]
-    percent: File<()>,
-    dir: Dir,
+struct Checksum;
+
+struct Hex(u16);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#06x}", self.0)
+    }
 }
 
-impl kernel::InPlaceModule for AsmTarget {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let dir = Dir::new(c"asm_target");
-        try_pin_init!(Self {
-            checksum <- dir.read_callback_file(c"checksum", (), &|_, f| {
-                // SAFETY: The routine reads as many words as it is told.
-                let sum = unsafe { asm_target_checksum(HEADER.as_ptr(), HEADER.len()) };
-                writeln!(f, "{sum:#06x}")
-            }),
-            percent <- dir.read_callback_file(c"percent", (), &|_, f| {
-                // The compiler must not know the arguments, nor work out the result by itself.
-                let (used, total) = core::hint::black_box((3, 4));
-                writeln!(f, "{}", asm_target_percent(used, total))
-            }),
-            dir,
-        }? Error)
+#[vtable]
+impl klp::Attribute for Checksum {
+    const NAME: &'static CStr = c"checksum";
+
+    fn show() -> Result<impl fmt::Display> {
+        // SAFETY: The routine reads as many words as it is told.
+        let sum = unsafe { asm_target_checksum(HEADER.as_ptr(), HEADER.len()) };
+        Ok(Hex(sum))
+    }
+}
+
+struct Percent;
+
+#[vtable]
+impl klp::Attribute for Percent {
+    const NAME: &'static CStr = c"percent";
+
+    fn show() -> Result<impl fmt::Display> {
+        // The compiler must not know the arguments, nor work out the result by itself.
+        let (used, total) = core::hint::black_box((3, 4));
+        Ok(asm_target_percent(used, total))
+    }
+}
+
+struct AsmTarget {
+    _files: klp::Folder,
+}
+
+impl kernel::Module for AsmTarget {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: The module's value, which its exit drops, owns the folder.
+        let files = unsafe { klp::Folder::new(c"asm_target") }?;
+        Ok(Self {
+            _files: files.with::<Checksum>()?.with::<Percent>()?,
+        })
     }
 }
