@@ -200,7 +200,7 @@ impl Feature {
 
 // SAFETY: The type is as large as a `u32`, and the functions of `Choice` store and load this very type.
 unsafe impl klp::ParamValue for Feature {
-    const OPS: &'static kernel::bindings::kernel_param_ops = &<Self as Choice>::CHOICE_OPS;
+    const OPS: *const kernel::bindings::kernel_param_ops = &<Self as Choice>::CHOICE_OPS;
 }
 
 impl Choice for Feature {
