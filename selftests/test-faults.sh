@@ -131,7 +131,7 @@ deferred_work()
 asm_trampoline()
 {
 	load_mod asm_target
-	all_sweeps asm_trampoline -- file=/sys/kernel/debug/asm_target/checksum file=/sys/kernel/debug/asm_target/percent
+	all_sweeps asm_trampoline -- file=/sys/kernel/asm_target/checksum file=/sys/kernel/asm_target/percent
 }
 
 netdev_features()
