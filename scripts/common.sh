@@ -1,43 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# shellcheck shell=sh
+# shellcheck shell=bash
 #
-# What setup, demo and test share. Sourced; the caller has set `root` to the checkout.
+# What setup, enter, demo and test share; sourced. Sets `checkout`, `cache` and `root`, the build root, which is `/` where
+# this runs inside of it already.
 
-# For the host's tools; mdbook-linkcheck2 asks for the most.
-min_cargo=1.90
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# Lists what was installed; whoever finds it in / is inside.
+# shellcheck disable=SC2034 # for setup
+record=etc/livepatch-cookbook
 
-# version_of COMMAND: the first thing in `COMMAND --version` that looks like a version.
-version_of() {
-	"$1" --version 2>/dev/null | sed -n '1s/[^0-9]*\([0-9][0-9.]*\).*/\1/p'
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 3
 }
 
-# at_least VERSION MINIMUM
-at_least() {
-	[ -n "$1" ] && dpkg --compare-versions "$1" ge "$2"
-}
+case ${XDG_CACHE_HOME-} in
+/*) cache=$XDG_CACHE_HOME/livepatch-cookbook ;;
+*) cache=${HOME:?HOME is not set}/.cache/livepatch-cookbook ;;
+esac
+[[ $checkout != *[[:space:]:]* ]] || die "make cannot work in \"$checkout\": move the checkout to a path without blanks and colons"
+[[ $cache != *[[:space:]:]* ]] || die "make cannot work in \"$cache\": set XDG_CACHE_HOME to a path without blanks and colons"
+root=$cache/root
+# shellcheck disable=SC2034 # for setup and enter
+[ ! -e "/$record" ] || root=/
 
-# Set `cargo` to the first cargo that is new enough, or to nothing.
-find_cargo() {
-	for cargo in "$(command -v cargo || true)" /usr/bin/cargo; do
-		# The proxies of rustup answer only when a toolchain is there.
-		if [ -n "$cargo" ] && at_least "$(version_of "$cargo")" "$min_cargo"; then
-			return 0
-		fi
-	done
-	cargo=
-	return 1
-}
-
-# Run the host tool.
-xtask() {
-	if ! find_cargo; then
-		echo "cargo >= $min_cargo is missing: run scripts/setup" >&2
-		exit 3
-	fi
-	cd "${root:?}" || exit 3
-	if [ "$cargo" = /usr/bin/cargo ]; then
-		# Not the rustc of an older toolchain that happens to come first on PATH.
-		exec env RUSTC=/usr/bin/rustc "$cargo" xtask "$@"
-	fi
-	exec "$cargo" xtask "$@"
-}
+# What an ordinary user needs to be root in a namespace; root itself needs neither.
+namespaces=(unshare --mount --propagation private --pid --fork --kill-child)
+[ "$(id -u)" = 0 ] || namespaces+=(--user --map-auto --map-root-user)

@@ -187,7 +187,7 @@ fn edit_template(project: &str, branch: &str) -> String {
 
 /// The folder of the book's tools, which are installed when they are missing.
 fn tools() -> Result<PathBuf> {
-    let root = paths::tools()?;
+    let root = paths::cache()?.join("tools");
     if TOOLS.iter().any(|tool| !is_installed(&root, tool)) {
         create(&root)?;
         let _lock = lock::lock(

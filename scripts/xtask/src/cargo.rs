@@ -11,11 +11,11 @@ use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
+use serde::Deserialize;
 use serde_json::json;
 use serde_json::Value;
 
 use crate::cli::KernelArgs;
-use crate::error;
 use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
@@ -34,20 +34,9 @@ pub fn check(args: &KernelArgs) -> Result<()> {
 /// `cargo xtask clippy`.
 pub fn clippy(args: &KernelArgs) -> Result<()> {
     let side = KernelSide::prepare(args)?;
-    let driver = side
-        .kernel
-        .toolchain
-        .rust
-        .companion("clippy-driver")
-        .ok_or_else(|| {
-            error::host(format!(
-                "there is no clippy-driver beside {}: run scripts/setup",
-                side.kernel.toolchain.rust.rustc.path.display()
-            ))
-        })?;
     let mut command = side.cargo("check", &["-Dwarnings"])?;
     command
-        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        .env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver")
         // The kernel's own clippy.toml.
         .env("CLIPPY_CONF_DIR", &side.kernel.source);
     side.run(&mut command)
@@ -61,14 +50,6 @@ pub fn command() -> Command {
 /// `cargo xtask doc`: the folder of the pages.
 pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
     let side = KernelSide::prepare(args)?;
-    let rustdoc = side
-        .kernel
-        .toolchain
-        .rust
-        .companion("rustdoc")
-        .ok_or_else(|| {
-            error::host("there is no rustdoc beside the kernel's rustc: run scripts/setup")
-        })?;
     let mut flags = side.flags.clone();
     flags.push("-Dwarnings".to_owned());
     for krate in ["kernel", "pin_init", "core"] {
@@ -78,7 +59,6 @@ pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
     let mut command = side.cargo("doc", &[])?;
     command
         .arg("--no-deps")
-        .env("RUSTDOC", rustdoc)
         .env("CARGO_ENCODED_RUSTDOCFLAGS", encoded(&flags));
     let folder = side
         .target_dir()
@@ -116,12 +96,49 @@ struct KernelSide {
     target: PathBuf,
 }
 
-/// A kernel-side package of the workspace.
-#[derive(Clone, Debug)]
-struct Package {
-    name: String,
-    dir: PathBuf,
-    root_module: PathBuf,
+/// A package of the workspace, as `cargo metadata` tells it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub description: Option<String>,
+    pub manifest_path: PathBuf,
+    #[serde(default)]
+    pub metadata: Value,
+    targets: Vec<Target>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Target {
+    kind: Vec<String>,
+    src_path: PathBuf,
+}
+
+impl Package {
+    fn dir(&self) -> &Path {
+        self.manifest_path.parent().unwrap_or(&self.manifest_path)
+    }
+
+    /// The file at the root of its library.
+    fn root_module(&self) -> Option<&Path> {
+        let library = self.targets.iter().find(|t| t.kind.iter().any(|k| k == "lib"))?;
+        Some(&library.src_path)
+    }
+}
+
+/// The packages of the workspace.
+pub fn packages() -> Result<Vec<Package>> {
+    #[derive(Deserialize)]
+    struct Workspace {
+        packages: Vec<Package>,
+    }
+    let text = process::capture(
+        command()
+            .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+            .arg(paths::root().join("Cargo.toml")),
+    )?;
+    let workspace: Workspace =
+        serde_json::from_str(&text).context("reading what cargo says of the workspace")?;
+    Ok(workspace.packages)
 }
 
 impl KernelSide {
@@ -142,29 +159,12 @@ impl KernelSide {
         paths::target().join("kernel-side").join(&self.kernel.key)
     }
 
-    /// Every member of the workspace that Kbuild builds too: the default ones are the host's.
+    /// Every member of the workspace that Kbuild builds too: whatever stands below neither `scripts/` nor `target/`.
     fn crates(&self) -> Result<Vec<Package>> {
-        let metadata = cargo_metadata::MetadataCommand::new()
-            .manifest_path(paths::root().join("Cargo.toml"))
-            .no_deps()
-            .exec()
-            .context("reading the workspace's manifests")?;
-        let mut found: Vec<_> = metadata
-            .packages
-            .iter()
-            .filter(|p| !metadata.workspace_default_members.contains(&p.id))
-            .flat_map(|p| {
-                let libs = p.targets.iter().filter(|t| !t.is_custom_build());
-                libs.map(|t| Package {
-                    name: p.name.to_string(),
-                    dir: p
-                        .manifest_path
-                        .parent()
-                        .map(|d| d.to_path_buf().into_std_path_buf())
-                        .unwrap_or_default(),
-                    root_module: t.src_path.clone().into_std_path_buf(),
-                })
-            })
+        let host = paths::root().join("scripts");
+        let mut found: Vec<_> = packages()?
+            .into_iter()
+            .filter(|package| !package.manifest_path.starts_with(&host))
             .collect();
         // Whoever is used stands before its users.
         found.sort_by_key(|p| (p.name != "klp", p.name.clone()));
@@ -192,7 +192,6 @@ impl KernelSide {
         flags.extend(more_flags.iter().map(|f| (*f).to_owned()));
         command
             .env("CARGO_ENCODED_RUSTFLAGS", encoded(&flags))
-            .env("RUSTC", &self.kernel.toolchain.rust.rustc.path)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("OBJTREE", &self.kernel.build)
             .env("RUST_MODFILE", "check")
@@ -332,7 +331,7 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
         }
         crates.push(json!({
             "display_name": package.name.replace('-', "_"),
-            "root_module": package.root_module,
+            "root_module": package.root_module(),
             "is_workspace_member": true,
             "deps": deps,
             "cfg": cfg,
@@ -343,7 +342,7 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
                 "RUST_MODFILE": package.name,
             },
             "source": {
-                "include_dirs": [package.dir, objects],
+                "include_dirs": [package.dir(), objects],
                 "exclude_dirs": [],
             },
         }));
@@ -396,8 +395,10 @@ mod tests {
             .collect();
         let package = |name: &str| Package {
             name: name.to_owned(),
-            dir: PathBuf::from("/d").join(name),
-            root_module: PathBuf::from("/d").join(name).join("lib.rs"),
+            description: None,
+            manifest_path: PathBuf::from("/d").join(name).join("Cargo.toml"),
+            metadata: Value::Null,
+            targets: Vec::new(),
         };
         let project = with_crates(
             json!({ "crates": crates }),

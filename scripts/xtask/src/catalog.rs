@@ -10,6 +10,7 @@ use anyhow::Context;
 use anyhow::Result;
 use serde::Deserialize;
 
+use crate::cargo;
 use crate::error;
 use crate::paths;
 
@@ -53,24 +54,19 @@ pub struct Sample {
 
 /// All samples, in the order of their names.
 pub fn samples() -> Result<Vec<Sample>> {
-    let metadata = cargo_metadata::MetadataCommand::new()
-        .manifest_path(paths::root().join("Cargo.toml"))
-        .no_deps()
-        .exec()
-        .context("reading the workspace's manifests")?;
     let mut found = Vec::new();
-    for package in metadata.packages {
+    for package in cargo::packages()? {
         let Some(livepatch) = package.metadata.get("livepatch") else {
             continue;
         };
         let manifest = &package.manifest_path;
         let livepatch = Livepatch::deserialize(livepatch)
-            .with_context(|| format!("[package.metadata.livepatch] of {manifest}"))?;
+            .with_context(|| format!("[package.metadata.livepatch] of {}", manifest.display()))?;
         let dir = manifest.parent().context("a manifest without a folder")?;
         found.push(Sample {
-            stem: dir.file_name().unwrap_or_default().to_owned(),
+            stem: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             description: package.description.unwrap_or_default(),
-            dir: dir.to_path_buf().into_std_path_buf(),
+            dir: dir.to_path_buf(),
             livepatch,
         });
     }

@@ -28,23 +28,34 @@ pub struct Cli {
 /// Which kernel the modules are built for and run on.
 #[derive(Args, Clone)]
 pub struct KernelArgs {
-    /// Use this built kernel tree (its build directory) instead of the cached one
-    #[arg(long = "kernel", env = "KDIR", value_name = "DIR", global = true)]
-    pub dir: Option<PathBuf>,
+    /// Which kernel: `stock`, Debian's image that this was tested with; `own`, a small one built here with fault
+    /// injection; `debug`, that one with the kernel's checkers; a release of Debian's, as `uname -r` says it; or the folder
+    /// in which you have built one
+    #[arg(
+        long,
+        env = "KDIR",
+        value_name = "KERNEL",
+        global = true,
+        default_value = "stock",
+        hide_env_values = true
+    )]
+    pub kernel: String,
 
-    /// Configure the cached kernel from this source tree or tarball
+    /// Build the own kernel from this source tree or tarball
     #[arg(long = "kernel-source", value_name = "PATH", global = true)]
     pub source: Option<PathBuf>,
 
-    /// The debug kernel: the same with lockdep, KASAN, UBSAN and kmemleak, cached beside it
-    #[arg(long, global = true, conflicts_with = "dir")]
+    /// The same as --kernel debug
+    #[arg(long, global = true)]
     pub debug: bool,
 }
 
-/// What the options mean.
+/// What `--kernel` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
+    Stock,
     Own { debug: bool },
+    Release(String),
     Dir(PathBuf),
 }
 
@@ -52,16 +63,24 @@ impl KernelArgs {
     /// The same options with another kernel.
     pub fn with(&self, kernel: &str) -> KernelArgs {
         KernelArgs {
-            dir: None,
-            debug: kernel == "debug",
+            kernel: kernel.to_owned(),
+            debug: false,
             ..self.clone()
         }
     }
 
     pub fn choice(&self) -> Choice {
-        match &self.dir {
-            Some(dir) => Choice::Dir(dir.clone()),
-            None => Choice::Own { debug: self.debug },
+        match self.kernel.as_str() {
+            _ if self.debug => Choice::Own { debug: true },
+            "debug" => Choice::Own { debug: true },
+            "own" => Choice::Own { debug: false },
+            "stock" if self.source.is_some() => Choice::Own { debug: false },
+            "stock" => Choice::Stock,
+            // `7.2.12+deb13-amd64`; a folder of such a name is called ./7.2.12…
+            name if name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/') => {
+                Choice::Release(name.to_owned())
+            }
+            dir => Choice::Dir(dir.into()),
         }
     }
 }

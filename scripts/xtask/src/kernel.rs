@@ -6,8 +6,10 @@
 //! whole), the configuration, and the build (`kernel/<key>/stamp.json`, written last). A run that
 //! was interrupted goes on where it stopped; a lock lets the second of two runs wait.
 
+mod apt;
 mod config;
 mod source;
+mod stock;
 mod tree;
 
 use std::fs;
@@ -22,17 +24,20 @@ use nix::errno::Errno;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::error;
 use crate::error::Failure;
 use crate::host;
-use crate::host::Toolchain;
 use crate::lock::lock;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
 use source::Source;
+
+/// What a build directory has to boot.
+const IMAGE: &str = "arch/x86/boot/bzImage";
 
 /// Build steps of our configuration, for the bar of a first build; later ones know better.
 const STEPS: u64 = 2050;
@@ -43,7 +48,7 @@ const BUILD_SPACE: u64 = 3 << 29;
 /// A built kernel.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// The build directory: `.config`, `vmlinux`, `arch/x86/boot/bzImage`, `scripts/target.json`.
+    /// The build directory: `.config`, `Module.symvers`, `scripts/target.json`.
     pub build: PathBuf,
     /// The source tree; the same folder for a tree that was built in place.
     pub source: PathBuf,
@@ -51,56 +56,54 @@ pub struct Kernel {
     pub key: String,
     /// What `uname -r` says on it.
     pub release: String,
-    /// What built it, and builds modules for it.
-    pub toolchain: Toolchain,
-    /// Whether its C was compiled by clang (our own always is).
-    pub clang: bool,
+    /// The image to boot.
+    pub image: PathBuf,
+    /// The image with symbols, of a kernel that was built here.
+    pub vmlinux: Option<PathBuf>,
+    /// What `make` must be told of the compiler.
+    make_args: Vec<String>,
 }
 
 impl Kernel {
-    /// The kernel that the command line chose, if it is built; nothing slow.
+    /// The kernel that the command line chose, if it is there; nothing slow.
     pub fn resolve(args: &KernelArgs) -> Result<Kernel> {
-        if let Some(dir) = &args.dir {
-            return tree::check(dir);
+        let missing = || {
+            error::host("this kernel is not prepared yet: `cargo xtask kernel` with the same options does it")
+        };
+        match args.choice() {
+            Choice::Dir(dir) => tree::check(&dir),
+            Choice::Stock => stock::prepared(None)?.ok_or_else(missing),
+            Choice::Release(release) => stock::prepared(Some(&release))?.ok_or_else(missing),
+            Choice::Own { debug } => Plan::of(args, debug)?.finished().ok_or_else(missing),
         }
-        let plan = Plan::of(args)?;
-        plan.finished().ok_or_else(|| {
-            let debug = if args.debug { " --debug" } else { "" };
-            error::host(format!(
-                "the kernel is not built yet: run `cargo xtask kernel{debug}`"
-            ))
-        })
     }
 
     /// The same, built first where that is missing.
     pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
-        if let Some(dir) = &args.dir {
-            return tree::check(dir);
+        match args.choice() {
+            Choice::Dir(dir) => tree::check(&dir),
+            Choice::Stock => stock::ensure(None),
+            Choice::Release(release) => stock::ensure(Some(&release)),
+            Choice::Own { debug } => match Plan::of(args, debug)?.finished() {
+                Some(kernel) => Ok(kernel),
+                None => build(args, debug),
+            },
         }
-        if let Some(kernel) = Plan::of(args)?.finished() {
-            return Ok(kernel);
-        }
-        build(args)
-    }
-
-    /// The image to boot.
-    pub fn image(&self) -> PathBuf {
-        self.build.join("arch/x86/boot/bzImage")
-    }
-
-    /// The image with symbols.
-    pub fn vmlinux(&self) -> PathBuf {
-        self.build.join("vmlinux")
     }
 
     /// `make` in the build directory with the toolchain that this kernel needs.
     pub fn make(&self) -> Command {
-        make(&self.build, None, &self.toolchain, self.clang)
+        make(&self.build, None, &self.make_args)
     }
 }
 
+/// C compiled by the build root's LLVM.
+fn llvm() -> String {
+    format!("LLVM={}", host::LLVM)
+}
+
 /// `make` for a kernel; `source` is needed only before the build directory has its own Makefile.
-fn make(build: &Path, source: Option<&Path>, toolchain: &Toolchain, clang: bool) -> Command {
+fn make(build: &Path, source: Option<&Path>, args: &[String]) -> Command {
     let mut command = Command::new("make");
     match source {
         Some(source) => command
@@ -110,8 +113,8 @@ fn make(build: &Path, source: Option<&Path>, toolchain: &Toolchain, clang: bool)
         None => command.arg("-C").arg(build),
     };
     command
-        .args(toolchain.make_args(clang))
-        .env("LIBCLANG_PATH", &toolchain.llvm.libclang)
+        .args(args)
+        .arg(format!("RUST_LIB_SRC={}", host::RUST_LIBRARY))
         // A make above us must not hand down its flags, nor the user's choice of kernel its own.
         .env_remove("MAKEFLAGS")
         .env_remove("MFLAGS")
@@ -135,32 +138,16 @@ struct Stamp {
 struct Plan {
     /// `None` while nothing was fetched yet.
     source: Option<Source>,
-    toolchain: Toolchain,
     fragments: String,
     cache: PathBuf,
 }
 
 impl Plan {
-    fn of(args: &KernelArgs) -> Result<Plan> {
-        if std::env::consts::ARCH != "x86_64" {
-            return Err(error::host(
-                "the kernel that this tool builds is for x86_64 only: work on such a machine, or name a tree with --kernel",
-            ));
-        }
+    fn of(args: &KernelArgs, debug: bool) -> Result<Plan> {
         let cache = paths::cache()?;
-        if cache
-            .to_string_lossy()
-            .contains(|c: char| c.is_whitespace() || c == ':')
-        {
-            return Err(error::host(format!(
-                "make cannot work in {}: set XDG_CACHE_HOME to a path without blanks and colons",
-                cache.display()
-            )));
-        }
         Ok(Plan {
             source: Source::known(args.source.as_deref(), &cache)?,
-            toolchain: Toolchain::find()?,
-            fragments: config::fragments(args.debug)?,
+            fragments: config::fragments(debug)?,
             cache,
         })
     }
@@ -172,7 +159,8 @@ impl Plan {
             &[
                 &source.identity,
                 &self.fragments,
-                &self.toolchain.fingerprint(),
+                // Modules need the very compiler of their kernel.
+                &host::version_text("rustc").ok()?,
             ],
         ))
     }
@@ -182,15 +170,17 @@ impl Plan {
         let dir = self.cache.join("kernel").join(&key);
         let stamp: Stamp =
             serde_json::from_str(&fs::read_to_string(dir.join("stamp.json")).ok()?).ok()?;
+        let build = dir.join("build");
         let kernel = Kernel {
-            build: dir.join("build"),
             source: stamp.source,
             key,
             release: stamp.release,
-            toolchain: self.toolchain.clone(),
-            clang: true,
+            image: build.join(IMAGE),
+            vmlinux: Some(build.join("vmlinux")),
+            make_args: vec![llvm()],
+            build,
         };
-        (kernel.image().is_file() && kernel.source.is_dir()).then_some(kernel)
+        (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
     }
 }
 
@@ -221,25 +211,28 @@ pub fn run(args: &KernelArgs) -> Result<()> {
     Ok(())
 }
 
-fn build(args: &KernelArgs) -> Result<Kernel> {
+fn build(args: &KernelArgs, debug: bool) -> Result<Kernel> {
     let cache = paths::cache()?;
     create(&cache)?;
     let _lock = lock(&cache.join("lock"), "prepares the kernel")?;
     // What a run left that was killed outright: nobody works there now.
     let scratch = cache.join("tmp");
     remove(&scratch)?;
-    let result = build_locked(args, &cache);
+    let result = build_locked(args, debug, &cache);
     remove(&scratch)?;
-    result.map_err(|error| {
-        if is_out_of_space(&error) {
-            return no_space(&cache, source::SPACE + BUILD_SPACE);
-        }
-        error
-    })
+    result.map_err(|error| explain_space(error, &cache, source::SPACE + BUILD_SPACE))
 }
 
-fn build_locked(args: &KernelArgs, cache: &Path) -> Result<Kernel> {
-    let mut plan = Plan::of(args)?;
+/// An error that is a full disk's says so, and what to do.
+fn explain_space(error: anyhow::Error, cache: &Path, need: u64) -> anyhow::Error {
+    if is_out_of_space(&error) {
+        return no_space(cache, need);
+    }
+    error
+}
+
+fn build_locked(args: &KernelArgs, debug: bool, cache: &Path) -> Result<Kernel> {
+    let mut plan = Plan::of(args, debug)?;
     if let Some(kernel) = plan.finished() {
         return Ok(kernel);
     }
@@ -267,7 +260,7 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
         need_space(&build, BUILD_SPACE)?;
     }
     let make = |target: &[&str]| {
-        let mut command = make(&build, Some(source), &plan.toolchain, true);
+        let mut command = make(&build, Some(source), &[llvm()]);
         command
             .args(target)
             .env("KBUILD_BUILD_USER", "livepatch")

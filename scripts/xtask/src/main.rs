@@ -44,10 +44,8 @@ use cli::Command;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     bear_closed_pipes();
-    if let Err(error) = process::catch_signals() {
-        return error::report(&error);
-    }
-    match dispatch(&cli) {
+    let began = host::check().and_then(|()| process::catch_signals());
+    match began.and_then(|()| dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),
     }

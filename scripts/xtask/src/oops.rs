@@ -247,7 +247,8 @@ pub fn symbolize(kernel: &Kernel, modules: &Path, lines: &[String]) -> Vec<Strin
 
 fn decode(kernel: &Kernel, modules: &Path, lines: &[String]) -> Option<Vec<String>> {
     let script = kernel.source.join("scripts/decode_stacktrace.sh");
-    if !script.is_file() || !kernel.vmlinux().is_file() {
+    let vmlinux = kernel.vmlinux.as_ref().filter(|file| file.is_file())?;
+    if !script.is_file() {
         return None;
     }
     let mut input = tempfile::tempfile().ok()?;
@@ -259,7 +260,7 @@ fn decode(kernel: &Kernel, modules: &Path, lines: &[String]) -> Option<Vec<Strin
     let mut command = Command::new("bash");
     command
         .arg(&script)
-        .arg(kernel.vmlinux())
+        .arg(vmlinux)
         .arg(&kernel.build)
         .arg(modules)
         .current_dir(&kernel.source)

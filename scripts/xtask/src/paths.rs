@@ -52,26 +52,6 @@ fn cache_from(
         .map(|dir| dir.join(CACHE_NAME))
 }
 
-/// Tools that `scripts/setup` installed for us alone: the root of `cargo install`.
-pub fn tools() -> anyhow::Result<PathBuf> {
-    Ok(cache()?.join("tools"))
-}
-
-/// The private Python environment that holds virtme-ng.
-pub fn venv() -> anyhow::Result<PathBuf> {
-    Ok(cache()?.join("venv"))
-}
-
-/// virtme-ng's command: the private one, else the distribution's.
-pub fn vng() -> anyhow::Result<PathBuf> {
-    let private = venv()?;
-    // scripts/setup writes this file last.
-    if private.join("complete").is_file() {
-        return Ok(private.join("bin/vng"));
-    }
-    crate::host::find("vng").ok_or_else(|| error::host("virtme-ng is missing: run scripts/setup"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

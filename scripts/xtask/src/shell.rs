@@ -98,17 +98,17 @@ fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
     fs::set_permissions(&shell, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("making {} executable", shell.display()))?;
 
-    let vng = paths::vng()?;
-    let mut command = Command::new(&vng);
+    let mut command = Command::new("vng");
     command
         .args(vm::common_arguments(
             guest,
-            &kernel.image(),
+            &kernel.image,
+            // Somebody sits at it.
             vm::accel(kernel)?,
         ))
         .arg("--shell")
-        .arg(&shell);
-    vm::set_environment(&mut command, &vng);
+        .arg(&shell)
+        .current_dir(paths::root());
     vm::tell(&command);
     let status = process::foreground(&mut command)?;
     if !status.success() {

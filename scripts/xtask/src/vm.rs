@@ -2,7 +2,7 @@
 
 //! One guest: a command, run on a kernel in a virtual machine, until its verdict.
 //!
-//! virtme-ng boots the kernel on this machine's own files, read-only with an overlay that the guest
+//! virtme-ng boots the kernel on the build root's files, read-only with an overlay that the guest
 //! may write and that dies with it. What comes back is the command's output and its exit status;
 //! the kernel's log goes to a file from its first line on, so that the trace of a panic is there.
 //!
@@ -14,7 +14,6 @@
 //! - `timeout` stands around it all, so that even a `kill -9` of this tool leaves no guest for ever.
 
 use std::collections::VecDeque;
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::fs::File;
@@ -40,7 +39,6 @@ use serde::Serialize;
 
 use crate::error;
 use crate::error::Failure;
-use crate::host::Version;
 use crate::kernel::Kernel;
 use crate::oops;
 use crate::paths;
@@ -79,9 +77,6 @@ if [ -w "$leaks" ]; then
 fi
 "#;
 
-/// The first QEMU whose translator can be trusted with several threads.
-const SOUND_TRANSLATOR: Version = Version(8, 1, 0);
-
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// From now on print each command line before it runs.
@@ -103,39 +98,19 @@ pub enum Accel {
     Kvm,
     /// By QEMU's translator, which works everywhere.
     Tcg,
-    /// By the translator, in one thread for all processors of the guest.
-    ///
-    /// Before 8.1 QEMU translated code anew while another processor was writing to it, and then ran what had
-    /// been there for ever after. A kernel that patches itself as much as ours does died of it: `Oops: int3` in
-    /// a function that was not patched any more, once in a few runs of a test that traces all functions.
-    TcgInTurns,
-    /// By the translator, on a [`Clock::Virtual`].
+    /// By the translator, in one thread, and each instruction takes a nanosecond of the guest's time.
     Counted,
 }
 
-/// What the guest takes for time.
+/// Whose time passes in the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// Each instruction takes a nanosecond, and while the guest waits its clock leaps to its next timer: so nothing
-    /// depends on the host, however busy that is, and no waiting costs anything. Its processors run in turns, in one
-    /// thread, and a guest that is busy takes half as much again.
+    /// The guest's own: its instructions are counted, and while it waits its clock leaps to the next timer. A host
+    /// that is busy changes nothing but the end of it; processors run in turns.
     #[default]
     Virtual,
-    /// The host's. Where processors must truly run at once.
+    /// The host's, for what needs processors that run at once.
     Real,
-}
-
-impl Accel {
-    /// The translator of the QEMU that is installed.
-    fn translator() -> Accel {
-        let version = crate::host::version_text("qemu-system-x86_64")
-            .ok()
-            .and_then(|text| Version::parse(&text));
-        match version {
-            Some(version) if version >= SOUND_TRANSLATOR => Accel::Tcg,
-            _ => Accel::TcgInTurns,
-        }
-    }
 }
 
 /// A command to run in a guest of its own.
@@ -145,6 +120,7 @@ pub struct Guest {
     pub name: String,
     /// A script for `/bin/bash`, run as root.
     pub script: String,
+    pub clock: Clock,
     pub cpus: u32,
     pub memory_mib: u32,
     /// Virtio network cards, each on a network of its own that QEMU plays.
@@ -155,7 +131,6 @@ pub struct Guest {
     pub writable: Vec<PathBuf>,
     /// After this the guest is taken for hung.
     pub timeout: Duration,
-    pub clock: Clock,
 }
 
 impl Guest {
@@ -164,13 +139,13 @@ impl Guest {
         Guest {
             name: name.to_owned(),
             script: script.into(),
+            clock: Clock::Virtual,
             cpus: 1,
             memory_mib: 1024,
             nics: 0,
             append: Vec::new(),
             writable: Vec::new(),
             timeout: Duration::from_secs(300),
-            clock: Clock::Virtual,
         }
     }
 
@@ -272,9 +247,6 @@ pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsStri
     if accel != Accel::Kvm {
         args.push("--disable-kvm".into());
     }
-    if accel == Accel::TcgInTurns {
-        args.push("--qemu-opts=-accel tcg,thread=single".into());
-    }
     if accel == Accel::Counted {
         args.push("--qemu-opts=-icount shift=0,sleep=off".into());
     }
@@ -319,27 +291,16 @@ pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsStri
     args
 }
 
-/// The whole command: `timeout`, virtme-ng, its arguments, and the PATH that it needs to find its
-/// own second half.
-fn command(vng: &Path, args: &[OsString], limit: Duration) -> Command {
+/// The whole command: `timeout`, virtme-ng and its arguments.
+fn command(args: &[OsString], limit: Duration) -> Command {
     let mut command = Command::new("timeout");
     command
         .arg("--kill-after=5")
         .arg(limit.as_secs().to_string())
-        .arg(vng)
-        .args(args);
-    set_environment(&mut command, vng);
+        .arg("vng")
+        .args(args)
+        .current_dir(paths::root());
     command
-}
-
-/// Let virtme-ng find its other programs and start in the checkout.
-pub fn set_environment(command: &mut Command, vng: &Path) {
-    let mut dirs: Vec<PathBuf> = vng.parent().map(Path::to_path_buf).into_iter().collect();
-    dirs.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-    if let Ok(path) = env::join_paths(dirs) {
-        command.env("PATH", path);
-    }
-    command.current_dir(paths::root());
 }
 
 /// The script that the guest runs: the command, then its exit status where the host finds it.
@@ -386,7 +347,6 @@ fn run_with(
     accel: Accel,
     mut each: impl FnMut(&str),
 ) -> Result<Outcome> {
-    let vng = paths::vng()?;
     let folder = guest.folder();
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let script = folder.join("guest.sh");
@@ -394,8 +354,8 @@ fn run_with(
         .with_context(|| format!("writing {}", script.display()))?;
     let console = folder.join("console.log");
 
-    let args = arguments(guest, &kernel.image(), accel, &script);
-    let mut command = command(&vng, &args, guest.timeout + OUTER_GRACE);
+    let args = arguments(guest, &kernel.image, accel, &script);
+    let mut command = command(&args, guest.timeout + OUTER_GRACE);
     tell(&command);
     let (output, output_end) = pipe()?;
     let (log, log_end) = pipe()?;
@@ -537,7 +497,7 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
     use nix::unistd::access;
     use nix::unistd::AccessFlags;
     if access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
-        return Ok(Accel::translator());
+        return Ok(Accel::Tcg);
     }
     let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let host = host.trim().to_owned();
@@ -576,7 +536,7 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
     Ok(if boots {
         Accel::Kvm
     } else {
-        Accel::translator()
+        Accel::Tcg
     })
 }
 
@@ -609,14 +569,6 @@ mod tests {
              --append oops=panic --append no_timer_check --append printk.devkmsg=on \
              --append nokaslr --append ignore_loglevel --verbose -- exec bash /t/guest.sh"
         );
-    }
-
-    #[test]
-    fn an_old_translator_gets_one_thread() {
-        let guest = Guest::new("x", "true");
-        let args = arguments(&guest, Path::new("/k"), Accel::TcgInTurns, Path::new("/s"));
-        assert!(args.contains(&"--disable-kvm".into()));
-        assert!(args.contains(&"--qemu-opts=-accel tcg,thread=single".into()));
     }
 
     #[test]

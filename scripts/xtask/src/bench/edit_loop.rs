@@ -130,9 +130,7 @@ fn verdict(args: &KernelArgs) -> Result<()> {
         .current_dir(paths::root())
         .stdin(Stdio::null());
     // The kernel that was chosen here is the one to measure there.
-    if let Some(dir) = &args.dir {
-        command.arg("--kernel").arg(dir);
-    }
+    command.arg("--kernel").arg(&args.kernel);
     if let Some(source) = &args.source {
         command.arg("--kernel-source").arg(source);
     }

@@ -12,15 +12,15 @@ use anyhow::Result;
 use super::table::Row;
 use super::table::Table;
 use super::twins::TWINS;
-use crate::kernel::Kernel;
+use crate::host;
 use crate::process;
 
 /// Code and file of each module, as `llvm-size` and the file system have it.
-pub fn rows(kernel: &Kernel, modules: &Path, table: &mut Table) -> Result<()> {
+pub fn rows(modules: &Path, table: &mut Table) -> Result<()> {
     for twin in TWINS {
         let (c, rust) = (
-            of(kernel, modules, twin.c)?,
-            of(kernel, modules, twin.rust)?,
+            of(modules, twin.c)?,
+            of(modules, twin.rust)?,
         );
         let mut row = |what: &str, c: u64, rust: u64| {
             table.rows.push(Row::new(
@@ -42,10 +42,10 @@ struct Size {
     file: u64,
 }
 
-fn of(kernel: &Kernel, modules: &Path, name: &str) -> Result<Size> {
+fn of(modules: &Path, name: &str) -> Result<Size> {
     let file = modules.join(format!("{name}.ko"));
     let sections = process::capture(
-        Command::new(format!("llvm-size{}", kernel.toolchain.llvm.suffix))
+        Command::new(format!("llvm-size{}", host::LLVM))
             .arg("-A")
             .arg(&file),
     )?;

@@ -111,7 +111,7 @@ pub fn measure(kernel: &Kernel, amount: Amount) -> Result<Table> {
     let generated = generated::build(kernel)?;
     let bench = kbuild::output_dir(kernel).join("bench");
     let stripped = bench.join("stripped");
-    strip_all(kernel, &[&modules, &generated], amount, &stripped)?;
+    strip_all(&[&modules, &generated], amount, &stripped)?;
     let meter = build_meter(&bench)?;
     let orders = bench.join("orders");
     fs::write(&orders, orders_for(amount))
@@ -119,13 +119,13 @@ pub fn measure(kernel: &Kernel, amount: Amount) -> Result<Table> {
 
     let seen = boot(kernel, &modules, &[&stripped, &meter, &orders])?;
     let mut table = Table::default();
-    size::rows(kernel, &stripped, &mut table)?;
+    size::rows(&stripped, &mut table)?;
     evaluate(&seen, amount, &mut table)?;
     Ok(table)
 }
 
 /// The modules as they would be installed: without what only a debugger reads.
-fn strip_all(kernel: &Kernel, from: &[&PathBuf], amount: Amount, to: &Path) -> Result<()> {
+fn strip_all(from: &[&PathBuf], amount: Amount, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
     let mut names: Vec<String> = TWINS
         .iter()
@@ -143,7 +143,7 @@ fn strip_all(kernel: &Kernel, from: &[&PathBuf], amount: Amount, to: &Path) -> R
             .map(|dir| dir.join(&file))
             .find(|path| path.is_file())
             .with_context(|| format!("{file} was not built"))?;
-        let mut command = Command::new(format!("llvm-objcopy{}", kernel.toolchain.llvm.suffix));
+        let mut command = Command::new(format!("llvm-objcopy{}", host::LLVM));
         command.arg("--strip-debug").arg(module).arg(to.join(&file));
         process::capture(&mut command)?;
     }
@@ -243,7 +243,6 @@ type Seen = BTreeMap<(String, String, String), Vec<f64>>;
 
 fn boot(kernel: &Kernel, modules: &Path, files: &[&PathBuf]) -> Result<Seen> {
     let mut guest = Guest::new("bench", script(files));
-    guest.cpus = 1;
     guest.memory_mib = 4096;
     guest.timeout = Duration::from_secs(3600);
     eprintln!("measuring in a guest that counts its instructions; this takes minutes");
@@ -479,28 +478,9 @@ fn evaluate(seen: &Seen, amount: Amount, table: &mut Table) -> Result<()> {
 
 /// What was measured where, for the page.
 pub fn machine(kernel: &Kernel) -> String {
-    let qemu = host::version_text("qemu-system-x86_64").unwrap_or_default();
-    format!(
-        "Linux {}, {}, {}, {}",
-        kernel.release,
-        kernel
-            .toolchain
-            .llvm
-            .clang
-            .text
-            .lines()
-            .next()
-            .unwrap_or_default(),
-        kernel
-            .toolchain
-            .rust
-            .rustc
-            .text
-            .lines()
-            .next()
-            .unwrap_or_default(),
-        qemu.lines().next().unwrap_or_default()
-    )
+    let tools = ["clang-19", "rustc", "qemu-system-x86_64"];
+    let versions = tools.map(|tool| host::version_text(tool).unwrap_or_default());
+    format!("Linux {}, {}", kernel.release, versions.join(", "))
 }
 
 #[cfg(test)]

@@ -1,40 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The kernel's source: Debian's package, fetched through a private apt that touches nothing of the
-//! system's and that checks Debian's signature; or a tarball or tree that the user names.
+//! The kernel's source: Debian's package, or a tarball or tree that the user names.
 
 use std::fs;
-use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::process::Stdio;
 
 use anyhow::Context;
 use anyhow::Result;
-use regex::Regex;
 
+use super::apt;
 use super::create;
 use super::digest;
-use super::need_space;
 use super::no_space;
 use crate::error;
-use crate::host::Version;
+use crate::paths;
 use crate::process;
-use crate::process::Running;
 use crate::progress::Progress;
 use crate::progress::Unit;
 
-/// What is fetched, and the suite that has it.
+/// What a kernel of our own is built from.
 const PACKAGE: &str = "linux-source-7.2";
-const SUITE: &str = "trixie-backports";
-
-/// Debian's own keys; nobody else's signature counts.
-const KEYRINGS: [&str; 2] = [
-    "/usr/share/keyrings/debian-archive-keyring.pgp",
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-];
 
 /// What an unpacked source takes beside its archive: seen 1.8 GiB, and some room.
 pub const SPACE: u64 = 5 << 29;
@@ -99,16 +87,15 @@ impl Source {
     }
 
     fn newest(dir: &Path) -> Option<Source> {
-        let entries = fs::read_dir(dir).ok()?;
-        entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().into_string().ok()?;
-                let package_version = name.strip_prefix(PACKAGE)?.strip_prefix('_')?;
-                let order = Version::parse(package_version)?;
-                Some((order, name.clone()))
-            })
-            .max()
-            .and_then(|(_, name)| Source::packaged(&dir.join(name)))
+        let order = |source: &Source| -> Vec<u32> {
+            source.version.split('.').filter_map(|n| n.parse().ok()).collect()
+        };
+        fs::read_dir(dir)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().contains(&format!("/{PACKAGE}_")))
+            .filter_map(|path| Source::packaged(&path))
+            .max_by_key(order)
     }
 
     fn packaged(dir: &Path) -> Option<Source> {
@@ -191,30 +178,39 @@ pub fn fetch(known: Option<Source>, cache: &Path) -> Result<Source> {
 }
 
 fn debian(cache: &Path) -> Result<Source> {
-    let apt = Apt::new(cache)?;
-    apt.update()?;
-    let (version, size) = apt.candidate()?;
-    need_space(cache, size + SPACE)?;
-    let deb = apt.download(&version, size)?;
+    let scratch = cache.join("tmp");
+    apt::update(&scratch)?;
+    let package = apt::find(PACKAGE, None).ok_or_else(|| {
+        error::host(format!(
+            "Debian's suites have no {PACKAGE} (any more); name a source with --kernel-source"
+        ))
+    })?;
+    let dir = folder(&package)?;
+    let debs = apt::download(&[package], &scratch)?;
+    unpack_package(&debs[0], &dir)?;
+    Source::packaged(&dir).context("the package holds no kernel source")
+}
+
+/// Where a package's source is unpacked, for every kernel that is built from it.
+pub fn folder(package: &apt::Package) -> Result<PathBuf> {
     // `~` and `+` of Debian's versions are not for make.
-    let plain: String = version
-        .chars()
-        .map(|c| if "~+:".contains(c) { '-' } else { c })
-        .collect();
-    let dir = cache.join("source").join(format!("{PACKAGE}_{plain}"));
+    let plain = package.version.replace(['~', '+', ':'], "-");
+    Ok(paths::cache()?
+        .join("source")
+        .join(format!("{}_{plain}", package.name)))
+}
+
+/// Unpack Debian's package of a kernel's source.
+pub fn unpack_package(deb: &Path, dir: &Path) -> Result<()> {
     let mut command = Command::new("bash");
     command
         .args([
             "-c",
-            r#"set -euo pipefail; dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/$2.tar.xz" | tar -xJv"#,
+            r#"set -euo pipefail; dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards "./usr/src/linux-source-*.tar.xz" | tar -xJv"#,
             "unpack",
         ])
-        .arg(&deb)
-        .arg(PACKAGE);
-    unpack(command, &dir, cache)?;
-    // The package is not needed again; its source is.
-    fs::remove_dir_all(&apt.dir).with_context(|| format!("removing {}", apt.dir.display()))?;
-    Source::packaged(&dir).context("the package holds no kernel source")
+        .arg(deb);
+    unpack(command, dir, &paths::cache()?)
 }
 
 /// Run `command`, which unpacks one folder where it is started, and put that folder at `dir`.
@@ -258,263 +254,6 @@ fn unpack(mut command: Command, dir: &Path, cache: &Path) -> Result<()> {
     fs::rename(top.path(), dir).with_context(|| format!("moving the source to {}", dir.display()))
 }
 
-/// An apt of our own: the system's configuration (proxies), but none of its lists or sources.
-struct Apt {
-    dir: PathBuf,
-}
-
-impl Apt {
-    fn new(cache: &Path) -> Result<Apt> {
-        let keyring = KEYRINGS
-            .iter()
-            .find(|path| Path::new(path).is_file())
-            .ok_or_else(|| {
-                error::host("Debian's keys are missing: install the package debian-archive-keyring")
-            })?;
-        let apt = Apt {
-            dir: cache.join("apt"),
-        };
-        for sub in ["lists/partial", "cache/archives/partial", "download"] {
-            create(&apt.dir.join(sub))?;
-        }
-        let mirror = mirror()?;
-        fs::write(
-            apt.dir.join("sources.list"),
-            format!("deb [signed-by={keyring} arch=amd64] {mirror} {SUITE} main\n"),
-        )
-        .context("writing the private sources.list")?;
-        Ok(apt)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C").env_remove("APT_CONFIG");
-        for option in options(&self.dir) {
-            command.arg("-o").arg(option);
-        }
-        command
-    }
-
-    fn update(&self) -> Result<()> {
-        eprintln!("reading {SUITE} of {}", mirror_name(&self.dir));
-        let log = self.dir.join("update.log");
-        let mut command = self.command("apt-get");
-        command.args(["-q", "--error-on=any", "update"]);
-        let status = process::logged(&mut command, &log, None, |_| {})?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(apt_error(&log, &self.dir))
-    }
-
-    /// The package's version, and its archive's size.
-    fn candidate(&self) -> Result<(String, u64)> {
-        let text = process::capture(self.command("apt-cache").args([
-            "show",
-            "--no-all-versions",
-            PACKAGE,
-        ]))
-        .map_err(|_| {
-            error::host(format!(
-                "{SUITE} has no {PACKAGE} (any more); name a source with --kernel-source"
-            ))
-        })?;
-        parse_show(&text).context("apt-cache show says neither version nor size")
-    }
-
-    fn download(&self, version: &str, size: u64) -> Result<PathBuf> {
-        let dir = self.dir.join("download");
-        let log = self.dir.join("download.log");
-        let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
-        let mut command = self.command("apt-get");
-        command
-            .args(["-q", "download", &format!("{PACKAGE}={version}")])
-            .current_dir(&dir)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().context("the download's log")?)
-            .stderr(file);
-        let have = |dir: &Path| -> u64 {
-            [dir.to_path_buf(), dir.join("partial")]
-                .iter()
-                .filter_map(|d| fs::read_dir(d).ok())
-                .flatten()
-                .filter_map(|e| e.ok()?.metadata().ok())
-                .filter(|m| m.is_file())
-                .map(|m| m.len())
-                .sum()
-        };
-        let mut progress = Progress::new(
-            &format!("fetch {PACKAGE} {version}"),
-            Unit::Bytes,
-            size,
-            have(&dir).min(size),
-        );
-        let status = Running::spawn(&mut command)?
-            .wait_meanwhile(None, || progress.set(have(&dir).min(size)))?;
-        if !status.success() {
-            drop(progress);
-            return Err(apt_error(&log, &self.dir));
-        }
-        progress.finish();
-        fs::read_dir(&dir)
-            .context("reading the download folder")?
-            .filter_map(|e| e.ok().map(|e| e.path()))
-            .find(|p| p.extension().is_some_and(|e| e == "deb"))
-            .context("apt-get says it has fetched the package, and it is not there")
-    }
-}
-
-/// The options that make apt private, and strict.
-fn options(dir: &Path) -> Vec<String> {
-    let dir = dir.display();
-    let mut options = vec![
-        format!("Dir::State={dir}"),
-        format!("Dir::State::Lists={dir}/lists"),
-        // Nothing counts as installed.
-        "Dir::State::status=/dev/null".to_owned(),
-        format!("Dir::Cache={dir}/cache"),
-        format!("Dir::Etc::SourceList={dir}/sources.list"),
-        "Dir::Etc::SourceParts=/dev/null".to_owned(),
-        "Dir::Etc::Preferences=/dev/null".to_owned(),
-        "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
-        "APT::Architecture=amd64".to_owned(),
-        "APT::Architectures=amd64".to_owned(),
-        "APT::Default-Release=".to_owned(),
-        "APT::Get::AllowUnauthenticated=false".to_owned(),
-        "Acquire::AllowInsecureRepositories=false".to_owned(),
-        "Acquire::AllowWeakRepositories=false".to_owned(),
-        "Acquire::AllowDowngradeToInsecureRepositories=false".to_owned(),
-        "Acquire::Languages=none".to_owned(),
-        "Acquire::Retries=3".to_owned(),
-        "Acquire::http::Timeout=30".to_owned(),
-    ];
-    // Root's apt would give its children to a user who cannot enter root's home.
-    if nix::unistd::geteuid().is_root() {
-        options.push("APT::Sandbox::User=root".to_owned());
-    }
-    options
-}
-
-/// The Debian mirror that this machine uses already.
-fn mirror() -> Result<String> {
-    let format = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(CREATED_BY)|$(REPO_URI)";
-    let targets = |more: &[&str]| {
-        process::capture(
-            Command::new("apt-get")
-                .args(["indextargets", "--format", format])
-                .args(more)
-                .env("LC_ALL", "C"),
-        )
-    };
-    // Before the first `apt-get update` only the addresses are known.
-    let text = targets(&[])? + &targets(&["--no-release-info"])?;
-    choose_mirror(&text).ok_or_else(|| {
-        error::host(
-            "apt knows no Debian mirror (component main) on this machine: add one to its sources, or name a source with --kernel-source",
-        )
-    })
-}
-
-fn choose_mirror(targets: &str) -> Option<String> {
-    let find = |wanted: &dyn Fn(&[&str]) -> bool| {
-        targets.lines().find_map(|line| {
-            let fields: Vec<_> = line.split('|').collect();
-            let (uri, rest) = fields.split_last()?;
-            let plain = rest.get(2..) == Some(&["main", "Packages"]);
-            (plain && wanted(&fields)).then(|| (*uri).to_owned())
-        })
-    };
-    // Where nobody has said who they are, an address in Debian's manner will do: it is the
-    // signature that is trusted.
-    find(&|fields| fields.starts_with(&["Debian", "Debian"])).or_else(|| {
-        find(&|fields| {
-            let unnamed = fields[0].is_empty() || fields[0].starts_with('$');
-            unnamed && fields[4].trim_end_matches('/').ends_with("/debian")
-        })
-    })
-}
-
-/// The mirror's address as it stands in our sources.list, for messages.
-fn mirror_name(dir: &Path) -> String {
-    fs::read_to_string(dir.join("sources.list"))
-        .ok()
-        .and_then(|text| Some(text.split("] ").nth(1)?.split(' ').next()?.to_owned()))
-        .unwrap_or_else(|| "the Debian mirror".to_owned())
-}
-
-/// Version and size out of `apt-cache show`.
-fn parse_show(text: &str) -> Option<(String, u64)> {
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    };
-    Some((field("Version")?.to_owned(), field("Size")?.parse().ok()?))
-}
-
-/// What apt's log says, as one sentence that says what to do.
-fn apt_error(log: &Path, dir: &Path) -> anyhow::Error {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let mirror = mirror_name(dir);
-    let why = explain(&text);
-    let quote = quote(&text);
-    // Nothing of a repository that failed is kept, lest a later run trusts it; what of the package
-    // is here already is checked by apt when it goes on.
-    for sub in ["lists", "cache"] {
-        let _ = fs::remove_dir_all(dir.join(sub));
-    }
-    if fs::remove_dir(dir.join("download")).is_ok() {
-        let _ = fs::remove_dir_all(dir);
-    }
-    match why {
-        Trouble::Space => no_space(dir, 1 << 30),
-        Trouble::Signature => error::host(format!(
-            "what {mirror} sent is not signed by Debian, or not what was signed: nothing of it was used; try again later or from another mirror ({quote})"
-        )),
-        Trouble::Network => error::host(format!(
-            "{mirror} cannot be reached: check the network (and http_proxy), or name a source with --kernel-source ({quote})"
-        )),
-        Trouble::Missing => error::host(format!(
-            "{mirror} has no suite {SUITE} with {PACKAGE}: point apt at a full Debian mirror, or name a source with --kernel-source ({quote})"
-        )),
-    }
-}
-
-/// The reason that apt gave, in its words.
-fn quote(log: &str) -> String {
-    let mut lines = log.lines();
-    let reason = lines
-        .by_ref()
-        .find(|line| line.starts_with("Err:"))
-        .and_then(|_| lines.find(|line| line.starts_with("  ")))
-        .or_else(|| log.lines().find(|line| line.starts_with("E: ")));
-    reason
-        .unwrap_or("apt-get gave no reason")
-        .trim_start_matches("E: ")
-        .trim()
-        .to_owned()
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Trouble {
-    Space,
-    Signature,
-    Network,
-    Missing,
-}
-
-fn explain(log: &str) -> Trouble {
-    let says = |pattern: &str| Regex::new(pattern).is_ok_and(|r| r.is_match(log));
-    if says("No space left|don't have enough free space|Disk quota") {
-        Trouble::Space
-    } else if says("NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|invalid signature|not signed|isn't signed|no longer signed|Clearsigned|Hash Sum mismatch|verification failed|Missing key|unexpected size") {
-        Trouble::Signature
-    } else if says("does not have a Release file|404  ?Not Found|Unable to locate package|No packages found") {
-        Trouble::Missing
-    } else {
-        Trouble::Network
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -526,87 +265,6 @@ mod tests {
         let text = "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 0\nEXTRAVERSION = -rc1\n";
         assert_eq!(makefile_version(text).as_deref(), Some("7.3.0-rc1"));
         assert_eq!(makefile_version("all:\n\ttrue\n"), None);
-    }
-
-    #[test]
-    fn the_mirror_is_debians_main() {
-        let targets = "Other|Other|main|Packages|http://other.example/apt/\n\
-             Debian|Debian-Security|main|Packages|http://mirror.example/debian-security/\n\
-             Debian|Debian|contrib|Packages|http://contrib.example/debian/\n\
-             Debian|Debian|main|DEP-11|http://dep.example/debian/\n\
-             Debian|Debian|main|Packages|http://mirror.example/debian/\n";
-        assert_eq!(
-            choose_mirror(targets).as_deref(),
-            Some("http://mirror.example/debian/")
-        );
-        assert_eq!(choose_mirror("||main|Packages|http://x.example/\n"), None);
-    }
-
-    #[test]
-    fn a_machine_without_lists_has_a_mirror_too() {
-        for unnamed in ["|", "$(ORIGIN)|$(LABEL)"] {
-            let targets = format!(
-                "{unnamed}|main|Packages|http://mirror.example/debian-security/\n\
-                 {unnamed}|main|Packages|http://mirror.example/debian/\n"
-            );
-            assert_eq!(
-                choose_mirror(&targets).as_deref(),
-                Some("http://mirror.example/debian/")
-            );
-        }
-    }
-
-    #[test]
-    fn apts_complaints_are_understood() {
-        for (log, trouble) in [
-            (
-                "W: GPG error: x InRelease: NO_PUBKEY 123\nE: The repository 'x' is not signed.",
-                Trouble::Signature,
-            ),
-            (
-                "Err:1 x\n  Temporary failure resolving 'x'",
-                Trouble::Network,
-            ),
-            (
-                "E: Failed to fetch x  Could not connect to x:80",
-                Trouble::Network,
-            ),
-            (
-                "E: The repository 'x' does not have a Release file.",
-                Trouble::Missing,
-            ),
-            (
-                "E: Failed to fetch x  Hash Sum mismatch",
-                Trouble::Signature,
-            ),
-            (
-                "E: Write error - write (28: No space left on device)",
-                Trouble::Space,
-            ),
-        ] {
-            assert_eq!(explain(log), trouble, "{log}");
-        }
-    }
-
-    #[test]
-    fn apts_reason_is_quoted() {
-        let log =
-            "Err:1 http://x trixie InRelease\n  Could not connect to x:80\nE: Failed to fetch\n";
-        assert_eq!(quote(log), "Could not connect to x:80");
-        assert_eq!(
-            quote("W: a\nE: The repository is not signed.\n"),
-            "The repository is not signed."
-        );
-        assert_eq!(quote(""), "apt-get gave no reason");
-    }
-
-    #[test]
-    fn apt_show_gives_version_and_size() {
-        let text = "Package: linux-source-7.2\nVersion: 7.2.12-1~bpo13+1\nInstalled-Size: 5\nSize: 158000000\n";
-        assert_eq!(
-            parse_show(text),
-            Some(("7.2.12-1~bpo13+1".to_owned(), 158_000_000))
-        );
     }
 
     #[test]

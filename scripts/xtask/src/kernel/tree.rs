@@ -10,9 +10,11 @@ use anyhow::Result;
 
 use super::config;
 use super::digest;
+use super::llvm;
 use super::Kernel;
+use super::IMAGE;
 use crate::error;
-use crate::host::Toolchain;
+use crate::host;
 
 /// Options without which our modules cannot be built or loaded.
 const OPTIONS: &str = "CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\nCONFIG_RUST=y\n";
@@ -55,32 +57,33 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     }
 
     let options = config::parse(&config);
-    let toolchain = Toolchain::find()?;
-    let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"");
-    let theirs = theirs.trim_matches('"');
-    if theirs != toolchain.rust.rustc.text {
+    let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"").trim_matches('"');
+    let ours = host::version_text("rustc")?;
+    if theirs != ours {
         return Err(bad(format!(
-            "it was built by `{theirs}`, and {} is `{}`; point RUSTC at the first one, or build the tree again",
-            toolchain.rust.rustc.path.display(),
-            toolchain.rust.rustc.text
+            "it was built by `{theirs}`, and modules are built by the build root's `{ours}`; build the tree again in scripts/enter"
         )));
     }
-    let release = fs::read_to_string(build.join("include/config/kernel.release"))
-        .with_context(|| format!("reading the release of {}", build.display()))?
-        .trim()
-        .to_owned();
+    let release = read(&build.join("include/config/kernel.release"))?.trim().to_owned();
     let source = build
         .join("source")
         .canonicalize()
         .unwrap_or_else(|_| build.clone());
+    let clang = options.get("CC_IS_CLANG") == Some(&"y");
     Ok(Kernel {
         key: format!("{release}-{}", digest(&[&build.to_string_lossy()])),
-        clang: options.get("CC_IS_CLANG") == Some(&"y"),
+        image: build.join(IMAGE),
+        vmlinux: Some(build.join("vmlinux")),
+        make_args: if clang { vec![llvm()] } else { Vec::new() },
         build,
         source,
         release,
-        toolchain,
     })
+}
+
+/// A file that must be there.
+pub fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Debian's packages, by the build root's own apt: it knows the suite of backports and checks Debian's signatures.
+
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::Context;
+use anyhow::Result;
+use regex::Regex;
+
+use super::create;
+use super::no_space;
+use crate::error;
+use crate::process;
+use crate::process::Running;
+use crate::progress::Progress;
+use crate::progress::Unit;
+
+/// A package at one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    size: u64,
+}
+
+/// Read the suites' lists anew; `scratch` takes the log.
+pub fn update(scratch: &Path) -> Result<()> {
+    create(scratch)?;
+    let log = scratch.join("update.log");
+    eprintln!("reading Debian's lists of packages");
+    let mut command = Command::new("apt-get");
+    command.args(["-q", "--error-on=any", "-o", "Acquire::Retries=3", "update"]);
+    if process::logged(&mut command, &log, None, |_| {})?.success() {
+        return Ok(());
+    }
+    Err(apt_error(&log, scratch))
+}
+
+/// `package` at its newest version, or at `version`; `None` where the suites have none.
+pub fn find(package: &str, version: Option<&str>) -> Option<Package> {
+    let asked = version.map_or_else(|| package.to_owned(), |v| format!("{package}={v}"));
+    let text =
+        process::capture(Command::new("apt-cache").args(["show", "--no-all-versions", &asked]))
+            .ok()?;
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    };
+    Some(Package {
+        name: package.to_owned(),
+        version: field("Version")?.to_owned(),
+        size: field("Size")?.parse().ok()?,
+    })
+}
+
+/// The names of all packages that begin with `prefix`.
+pub fn names(prefix: &str) -> Vec<String> {
+    process::capture(Command::new("apt-cache").args(["pkgnames", prefix]))
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Fetch packages into `dir`; what is there already is used, if it is what was signed.
+pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
+    create(dir)?;
+    let log = dir.join("download.log");
+    let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let mut command = Command::new("apt-get");
+    command
+        .args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download"])
+        .args(packages.iter().map(|p| format!("{}={}", p.name, p.version)))
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().context("the download's log")?)
+        .stderr(file);
+    let have = || -> u64 {
+        fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .filter_map(|e| e.ok()?.metadata().ok())
+            .filter(|m| m.is_file())
+            .map(|m| m.len())
+            .sum()
+    };
+    let total = packages.iter().map(|p| p.size).sum();
+    let names: Vec<_> = packages.iter().map(|p| p.name.as_str()).collect();
+    let title = format!("fetch {} {}", names.join(", "), packages[0].version);
+    let mut progress = Progress::new(&title, Unit::Bytes, total, have().min(total));
+    let status = Running::spawn(&mut command)?
+        .wait_meanwhile(None, || progress.set(have().min(total)))?;
+    if !status.success() {
+        drop(progress);
+        return Err(apt_error(&log, dir));
+    }
+    progress.finish();
+    packages
+        .iter()
+        .map(|package| {
+            let begin = format!("{}_", package.name);
+            fs::read_dir(dir)
+                .context("reading the download folder")?
+                .filter_map(|e| Some(e.ok()?.path()))
+                .find(|p| {
+                    let name = p.file_name().unwrap_or_default().to_string_lossy();
+                    name.starts_with(&begin) && name.ends_with(".deb")
+                })
+                .with_context(|| format!("apt-get says it has fetched {begin}*.deb, and it is not there"))
+        })
+        .collect()
+}
+
+/// What apt's log says, as one sentence that says what to do.
+fn apt_error(log: &Path, dir: &Path) -> anyhow::Error {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let quote = quote(&text);
+    match explain(&text) {
+        Trouble::Space => no_space(dir, 1 << 30),
+        Trouble::Signature => error::host(format!(
+            "what the Debian mirror sent is not what Debian has signed: nothing of it was used; check this machine's clock, or try again later ({quote})"
+        )),
+        Trouble::Network => error::host(format!(
+            "the Debian mirror cannot be reached: check the network (and http_proxy), then run this again ({quote})"
+        )),
+        Trouble::Missing => error::host(format!(
+            "the Debian mirror lacks this suite or package: point the build root's apt at a full mirror ({quote})"
+        )),
+    }
+}
+
+/// The reason that apt gave, in its words.
+fn quote(log: &str) -> String {
+    let mut lines = log.lines();
+    let reason = lines
+        .by_ref()
+        .find(|line| line.starts_with("Err:"))
+        .and_then(|_| lines.find(|line| line.starts_with("  ")))
+        .or_else(|| log.lines().find(|line| line.starts_with("E: ")));
+    reason
+        .unwrap_or("apt-get gave no reason")
+        .trim_start_matches("E: ")
+        .trim()
+        .to_owned()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    Space,
+    Signature,
+    Network,
+    Missing,
+}
+
+fn explain(log: &str) -> Trouble {
+    let says = |pattern: &str| Regex::new(pattern).is_ok_and(|r| r.is_match(log));
+    if says("No space left|don't have enough free space|Disk quota") {
+        Trouble::Space
+    } else if says("NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|invalid signature|not signed|isn't signed|no longer signed|Clearsigned|Hash Sum mismatch|verification failed|Missing key|unexpected size|not valid yet|expired") {
+        Trouble::Signature
+    } else if says("does not have a Release file|404  ?Not Found|Unable to locate package|No packages found") {
+        Trouble::Missing
+    } else {
+        Trouble::Network
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apts_complaints_are_understood() {
+        for (log, trouble) in [
+            (
+                "W: GPG error: x InRelease: NO_PUBKEY 123\nE: The repository 'x' is not signed.",
+                Trouble::Signature,
+            ),
+            (
+                "E: Release file for x is not valid yet (invalid for another 2h)",
+                Trouble::Signature,
+            ),
+            (
+                "Err:1 x\n  Temporary failure resolving 'x'",
+                Trouble::Network,
+            ),
+            (
+                "E: The repository 'x' does not have a Release file.",
+                Trouble::Missing,
+            ),
+            (
+                "E: Failed to fetch x  Hash Sum mismatch",
+                Trouble::Signature,
+            ),
+            (
+                "E: Write error - write (28: No space left on device)",
+                Trouble::Space,
+            ),
+        ] {
+            assert_eq!(explain(log), trouble, "{log}");
+        }
+    }
+
+    #[test]
+    fn apts_reason_is_quoted() {
+        let log =
+            "Err:1 http://x trixie InRelease\n  Could not connect to x:80\nE: Failed to fetch\n";
+        assert_eq!(quote(log), "Could not connect to x:80");
+        assert_eq!(
+            quote("W: a\nE: The repository is not signed.\n"),
+            "The repository is not signed."
+        );
+        assert_eq!(quote(""), "apt-get gave no reason");
+    }
+}
