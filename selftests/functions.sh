@@ -89,7 +89,8 @@
 #   log_has ERE               a condition for wait_for
 #   expect_no_log ERE         no line since the mark matches (commands aside)
 #   check_transcript NAME MODULE…  the whole story since the mark (commands, shown lines, livepatch, modules) equals
-#                             expected/NAME.log
+#                             expected/NAME.log. It goes through TRANSCRIPT_FILTER first, a command that puts lines in
+#                             order whose order is up to chance
 #
 # Files and namespaces
 #   save_file PATH            its value is put back later
@@ -1048,7 +1049,7 @@ check_transcript()
 
 	shift
 	klp__select % '#' livepatch "$@"
-	seen=$(klp__print_lines | klp__normalise)
+	seen=$(klp__print_lines | klp__normalise | ${TRANSCRIPT_FILTER:-cat})
 	if [ "${KLP_UPDATE_EXPECTED:-}" = 1 ]; then
 		printf '%s\n' "$seen" > "$file" || fail "cannot write $file"
 		skip "expected/$name.log written, not compared"

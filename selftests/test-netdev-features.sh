@@ -7,9 +7,10 @@
 # a new device a name of its own at a moment of its own, and the kernel's log has the name of that moment.
 # The traffic goes to QEMU's user-mode network, in which the host is 10.0.2.2 and answers ping.
 #
-# xtask: modules=netdev-features,naive-netdev-features,selftests
+# xtask: modules=netdev-features,naive-netdev-features,selftests timeout=900
 
 . "$(dirname "$0")/functions.sh"
+. "$(dirname "$0")/lock_order.sh"
 
 LP=netdev_features
 NAIVE=naive_netdev_features
@@ -86,7 +87,7 @@ reload_driver()
 # Both cards as the driver's probe leaves them, here, and with their names.
 fresh_cards()
 {
-	if ! (expect_kept nic0 nic1) >/dev/null 2>&1; then
+	if ! as_kept nic0 || ! as_kept nic1; then
 		reload_driver
 	fi
 }
@@ -115,13 +116,33 @@ set_feature()
 	ethtool -K "$(name_of "${CARDS[${1#nic}]}")" "$2" "$3" >/dev/null 2>&1
 }
 
+# The work that takes and gives is done soon, not at once.
+# becomes WHAT WANTED CMD…: until CMD prints that
+becomes()
+{
+	local what=$1 wanted=$2
+
+	shift 2
+	wait_for says "$wanted" "$@" || expect_eq "$what" "$wanted" "$("$@")"
+}
+
+says()
+{
+	[ "$("${@:2}")" = "$1" ]
+}
+
 expect_gro()
 {
 	local nic
 
 	for nic in nic0 nic1; do
-		expect_eq "rx-gro of $nic" "$1" "$(gro "$nic")"
+		becomes "rx-gro of $nic" "$1" gro "$nic"
 	done
+}
+
+gro_in()
+{
+	in_ns "$1" ethtool -k "$2" | gro_line
 }
 
 # All that ethtool tells, but for the name.
@@ -140,11 +161,17 @@ keep()
 	done
 }
 
+as_kept()
+{
+	features "$1" | cmp -s - "$KLP_TMP/features.$1"
+}
+
 expect_kept()
 {
 	local nic
 
 	for nic in "$@"; do
+		wait_for as_kept "$nic" ||
 		features "$nic" | diff -u --label before "$KLP_TMP/features.$nic" --label now - >&2 ||
 			fail "^ features of $nic"
 	done
@@ -209,7 +236,7 @@ goes_off_and_comes_back()
 	expect_kept nic0 nic1
 	unload_mod "$LP"
 	set_feature nic0 gro off
-	expect_eq "rx-gro of nic0" "off" "$(gro nic0)"
+	becomes "rx-gro of nic0" "off" gro nic0
 }
 
 other_namespaces()
@@ -219,27 +246,27 @@ other_namespaces()
 	netns_add klp_b
 	ip link set nic0 netns klp_a
 	load_lp "$LP"
-	expect_eq "rx-gro in klp_a" "off [fixed]" "$(in_ns klp_a ethtool -k nic0 | sed -n 's/^generic-receive-offload: //p')"
+	becomes "rx-gro in klp_a" "off [fixed]" gro_in klp_a nic0
 	# One goes on to another namespace, one into the one that was left.
 	ip -n klp_a link set nic0 netns klp_b
 	ip link set nic1 netns klp_a
-	expect_eq "rx-gro in klp_b" "off [fixed]" "$(in_ns klp_b ethtool -k nic0 | sed -n 's/^generic-receive-offload: //p')"
-	expect_eq "rx-gro in klp_a" "off [fixed]" "$(in_ns klp_a ethtool -k nic1 | sed -n 's/^generic-receive-offload: //p')"
+	becomes "rx-gro in klp_b" "off [fixed]" gro_in klp_b nic0
+	becomes "rx-gro in klp_a" "off [fixed]" gro_in klp_a nic1
 	# A card comes home when its namespace dies.
 	ip netns del klp_a
 	wait_for ip link show nic1 >/dev/null 2>&1
-	expect_eq "rx-gro of nic1" "off [fixed]" "$(gro nic1)"
+	becomes "rx-gro of nic1" "off [fixed]" gro nic1
 	disable_lp "$LP"
-	expect_eq "rx-gro in klp_b" "on" "$(in_ns klp_b ethtool -k nic0 | sed -n 's/^generic-receive-offload: //p')"
-	expect_eq "rx-gro of nic1" "on" "$(gro nic1)"
+	becomes "rx-gro in klp_b" "on" gro_in klp_b nic0
+	becomes "rx-gro of nic1" "on" gro nic1
 	unload_mod "$LP"
 	expect_log "$LP" <<-'EOF'
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
+		netdev_features: pre_unpatch: virtio_net: rx-gro comes back
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
 	EOF
 }
 
@@ -254,10 +281,10 @@ what_an_administrator_chose()
 	set_feature nic1 tx-nocache-copy on
 	set_feature nic0 gro on || true
 	disable_lp "$LP"
-	expect_eq "rx-gro of nic0" "off" "$(gro nic0)"
-	expect_eq "rx-gro of nic1" "on" "$(gro nic1)"
-	expect_eq "tx-nocache-copy of nic0" "on" "$(feature nic0 tx-nocache-copy)"
-	expect_eq "tx-nocache-copy of nic1" "on" "$(feature nic1 tx-nocache-copy)"
+	becomes "rx-gro of nic0" "off" gro nic0
+	becomes "rx-gro of nic1" "on" gro nic1
+	becomes "tx-nocache-copy of nic0" "on" feature nic0 tx-nocache-copy
+	becomes "tx-nocache-copy of nic1" "on" feature nic1 tx-nocache-copy
 	unload_mod "$LP"
 }
 
@@ -276,13 +303,13 @@ driver_loaded_later()
 		% rmmod virtio_net
 		% insmod netdev_features.ko
 		% modprobe virtio_net
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		% echo 0 > /sys/kernel/livepatch/netdev_features/enabled
+		netdev_features: pre_unpatch: virtio_net: rx-gro comes back
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
 		% rmmod netdev_features
 	EOF
 }
@@ -300,21 +327,21 @@ driver_reloaded()
 	unload_mod "$LP"
 	expect_log % "$LP" <<-'EOF'
 		% insmod netdev_features.ko
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		% rmmod virtio_net
 		~ netdev_features: [a-z0-9]+: forgotten
 		~ netdev_features: [a-z0-9]+: forgotten
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
+		netdev_features: pre_unpatch: virtio_net: rx-gro comes back
 		% modprobe virtio_net
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		% echo 0 > /sys/kernel/livepatch/netdev_features/enabled
+		netdev_features: pre_unpatch: virtio_net: rx-gro comes back
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
 		% rmmod netdev_features
 	EOF
 }
@@ -328,11 +355,11 @@ driver_unloaded_for_good()
 	disable_lp "$LP"
 	unload_mod "$LP"
 	expect_log "$LP" <<-'EOF'
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		...
 		~ netdev_features: [a-z0-9]+: forgotten
 		~ netdev_features: [a-z0-9]+: forgotten
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
+		netdev_features: pre_unpatch: virtio_net: rx-gro comes back
 	EOF
 }
 
@@ -347,7 +374,7 @@ card_removed_and_rescanned()
 	log_has "$LP: .*: forgotten" || fail "nic1 was not forgotten"
 	write_file /sys/bus/pci/rescan 1
 	wait_for has_name 1 || fail "the card did not come back"
-	expect_eq "rx-gro of nic1" "off [fixed]" "$(gro nic1)"
+	becomes "rx-gro of nic1" "off [fixed]" gro nic1
 	traffic_flows nic0
 	disable_lp "$LP"
 	expect_kept nic1
@@ -364,11 +391,11 @@ card_that_stays_away()
 	expect_kept nic0
 	unload_mod "$LP"
 	expect_log "$LP" <<-'EOF'
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		...
 		~ netdev_features: [a-z0-9]+: forgotten
+		netdev_features: pre_unpatch: virtio_net: rx-gro comes back
 		~ netdev_features: [a-z0-9]+: rx-gro given back, is on
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
 	EOF
 }
 
@@ -431,17 +458,24 @@ traffic()
 	unload_mod "$LP"
 }
 
-# Not in hw_features: no user can change it, and the kernel's update function does not of itself either.
+# Not in hw_features: the driver does not expect to have it switched.
 fixed_feature()
 {
 	fresh_cards
 	if [ "$(feature nic0 rx-vlan-filter)" != "on [fixed]" ]; then
 		skip "the cards have no rx-vlan-filter that is fixed"
 	fi
+	load_fails EOPNOTSUPP "$LP" feature=rx-vlan-filter
+	expect_kept nic0 nic1
+	expect_log "$LP" <<-'EOF'
+		~ netdev_features: [a-z0-9]+: rx-vlan-filter is on, and the driver has fixed it
+	EOF
+	# It comes too late to refuse the livepatch.
+	run rmmod virtio_net
 	load_lp "$LP" feature=rx-vlan-filter
-	expect_eq "rx-vlan-filter of nic0" "off [fixed]" "$(feature nic0 rx-vlan-filter)"
-	expect_eq "rx-vlan-filter of nic1" "off [fixed]" "$(feature nic1 rx-vlan-filter)"
-	expect_gro "on"
+	run modprobe virtio_net
+	give_names
+	expect_kept nic0 nic1
 	disable_lp "$LP"
 	expect_kept nic0 nic1
 	unload_mod "$LP"
@@ -455,7 +489,7 @@ feature_that_is_only_wanted()
 		skip "the cards have scatter-gather"
 	fi
 	load_lp "$LP" feature=tx-generic-segmentation
-	expect_eq "GSO of nic0" "off [fixed]" "$(feature nic0 generic-segmentation-offload)"
+	becomes "GSO of nic0" "off [fixed]" feature nic0 generic-segmentation-offload
 	disable_lp "$LP"
 	expect_kept nic0 nic1
 	unload_mod "$LP"
@@ -473,8 +507,8 @@ feature_that_no_card_has()
 	expect_kept nic0 nic1
 	unload_mod "$LP"
 	expect_log "$LP" <<-'EOF'
-		netdev_features: pre_patch: virtio_net: tx-scatter-gather-fraglist goes off
-		netdev_features: post_unpatch: virtio_net: every device has its own setting again
+		netdev_features: post_patch: virtio_net: tx-scatter-gather-fraglist goes off
+		netdev_features: pre_unpatch: virtio_net: tx-scatter-gather-fraglist comes back
 	EOF
 }
 
@@ -495,7 +529,7 @@ replaced()
 	disable_lp test_klp_atomic_replace
 	unload_mod test_klp_atomic_replace
 	expect_log "$LP" <<-'EOF'
-		netdev_features: pre_patch: virtio_net: rx-gro goes off
+		netdev_features: post_patch: virtio_net: rx-gro goes off
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
 	EOF
@@ -525,34 +559,112 @@ bad_input()
 # Devices come, go and move all the while. Whatever the patch met, nothing is left of it.
 restless_devices()
 {
-	local mover
+	local pids=() pid
 
 	fresh_cards
 	on_exit bring_back "${CARDS[1]}"
 	netns_add klp_a
-	while :; do
-		ip link set nic0 netns klp_a
-		ip -n klp_a link set nic0 netns 1
-		ip link add klp_veth0 type veth peer name klp_veth1
-		ip link del klp_veth0
-	done 2>/dev/null &
-	mover=$!
-	while :; do
-		echo 1 > "/sys/bus/pci/devices/${CARDS[1]}/remove"
-		echo 1 > /sys/bus/pci/rescan
-	done 2>/dev/null &
-	for _ in 1 2 3 4 5; do
+	moving & pids+=($!)
+	making & pids+=($!)
+	plugging & pids+=($!)
+	until [ -e "$KLP_TMP/enough" ]; do
 		load_lp "$LP"
 		disable_lp "$LP"
 		unload_mod "$LP"
+		echo >> "$KLP_TMP/cycles"
+		if [ "$(times cycles)" -ge 5 ] && [ "$(times moving)" -ge 10 ] && [ "$(times making)" -ge 10 ] &&
+			[ "$(times plugging)" -ge 10 ]; then
+			touch "$KLP_TMP/enough"
+		fi
+		for pid in "${pids[@]}"; do
+			[ -e "$KLP_TMP/enough" ] || kill -0 "$pid" || fail "who disturbs has died"
+		done
 	done
-	kill "$mover" $!
-	wait "$mover" $! || true
-	ip -n klp_a link set nic0 netns 1 2>/dev/null || true
-	ip link del klp_veth0 2>/dev/null || true
-	bring_back "${CARDS[1]}"
+	for pid in "${pids[@]}"; do
+		wait "$pid" || fail "who disturbs has failed"
+	done
+	diag "$(times cycles) loads, $(times moving) moves, $(times making) pairs of veth, $(times plugging) unplugged"
 	give_names
 	expect_kept nic0 nic1
+}
+
+times()
+{
+	wc -l 2>/dev/null < "$KLP_TMP/$1" || echo 0
+}
+
+moving()
+{
+	until [ -e "$KLP_TMP/enough" ]; do
+		ip link set nic0 netns klp_a
+		ip -n klp_a link set nic0 netns 1
+		echo >> "$KLP_TMP/moving"
+	done
+}
+
+making()
+{
+	until [ -e "$KLP_TMP/enough" ]; do
+		ip link add klp_veth0 type veth peer name klp_veth1
+		ip link del klp_veth0
+		echo >> "$KLP_TMP/making"
+	done
+}
+
+plugging()
+{
+	until [ -e "$KLP_TMP/enough" ]; do
+		echo 1 > "/sys/bus/pci/devices/${CARDS[1]}/remove"
+		echo 1 > /sys/bus/pci/rescan
+		echo >> "$KLP_TMP/plugging"
+	done
+}
+
+# Whoever holds RTNL may wait for a module, and that for klp_mutex.
+module_under_rtnl()
+{
+	under_rtnl_needs
+	fresh_cards
+	hold_rtnl
+	echo "$LP" >> "$KLP_TMP/loaded"
+	on_exit klp__drop_mod "$LP"
+	begin_to insmod "$(find_ko "$LP")"
+	wait_for stack_has "$BEGUN" register_netdevice_notifier || fail "$LP does not wait for RTNL"
+	loaded_under_rtnl
+	wait "$BEGUN"
+	wait_transition "$LP"
+	expect_gro "off [fixed]"
+
+	# Not one callback waits for it.
+	hold_rtnl
+	disable_lp "$LP"
+	log_has "$LP: pre_unpatch" || fail "no pre_unpatch"
+	expect_no_log "given back"
+	loaded_under_rtnl
+	expect_gro "on"
+
+	hold_rtnl
+	begin_to rmmod "$LP"
+	wait_for stack_has "$BEGUN" unregister_netdevice_notifier || fail "rmmod does not wait for RTNL"
+	loaded_under_rtnl
+	wait "$BEGUN"
+	expect_kept nic0 nic1
+}
+
+# The module goes before the work has come to any device.
+removed_at_once()
+{
+	local i
+
+	fresh_cards
+	for i in 1 2 3 4 5; do
+		log "# round $i"
+		load_lp "$LP"
+		disable_lp "$LP"
+		unload_mod "$LP"
+		as_kept nic0 || fail "round $i: nic0 is not as before"
+		as_kept nic1 || fail "round $i: nic1 is not as before"
+	done
 }
 
 # Names that are the same everywhere, for a transcript.
@@ -563,17 +675,30 @@ same_names()
 	ip link set "$(name_of "${CARDS[1]}")" name net1
 }
 
+# The work may be done before the core has said its last word of a transition, or after it.
+work_last()
+{
+	awk '/: rx-gro (taken|given back)/ { work = work $0 "\n"; next }
+		/^[%#]/ { printf "%s", work; work = "" }
+		{ print }
+		END { printf "%s", work }'
+}
+
 transcript()
 {
+	local TRANSCRIPT_FILTER=work_last
+
 	fresh_cards
 	same_names
 	log_mark "transcript"
 	show_gro
 	load_lp "$LP"
+	expect_gro "off [fixed]"
 	show_gro
 	run ethtool -K net0 gro on >/dev/null 2>&1 && fail "ethtool could turn it on"
 	show_gro
 	disable_lp "$LP"
+	expect_gro "on"
 	show_gro
 	unload_mod "$LP"
 	check_transcript netdev-features "$LP"
@@ -630,7 +755,7 @@ if [ "${#CARDS[@]}" -lt 2 ]; then
 	skip "needs two virtio network cards on the PCI bus, found ${#CARDS[@]}"
 fi
 
-ktap_plan 19
+ktap_plan 21
 reload_driver
 keep nic0 nic1
 on_exit reload_driver
@@ -654,4 +779,6 @@ ktap_case "R13: a patch that replaces it leaves the feature off" replaced
 ktap_case "bad input is refused" bad_input
 ktap_case "naive: the feature stays on, and a device elsewhere or later is missed" naive
 ktap_case "devices that come, go and move all the while" restless_devices
+ktap_case "a module is loaded under RTNL while the livepatch comes and goes" module_under_rtnl
+ktap_case "after rmmod every device has its own setting" removed_at_once
 ktap_finish

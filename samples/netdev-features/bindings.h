@@ -2,5 +2,6 @@
 /* What the sample takes from the kernel beyond the `kernel` crate; bindgen reads it, nothing includes it. */
 
 #include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
 
 #include "helpers.h"

@@ -1,15 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network devices and their features, as the patch sees them.
+//! Network devices, their features, and a watch that takes one feature from all devices of a driver.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use kernel::{
-    ffi::c_ulong,
+    error::to_result,
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
     fmt,
+    new_mutex,
     prelude::*,
     str::CStr,
-    types::Opaque, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    }, //
 };
 
 use klp::Choice;
@@ -32,14 +57,6 @@ impl NetDevice {
         // INVARIANT: By the duty of this function.
         // SAFETY: As above; `Self` is a transparent wrapper.
         unsafe { &*dev.cast() }
-    }
-
-    /// What tells the device from all others until it has left.
-    ///
-    /// This is the address, which is never followed. It is not used again before the watcher was told that the device
-    /// leaves, as both take RTNL. `ifindex` would do worse: it changes with the namespace and is used again too.
-    pub(crate) fn id(&self) -> DeviceId {
-        DeviceId(self.0.get() as usize)
     }
 
     /// Whether the device is unregistered now, as opposed to a watch that ends.
@@ -88,13 +105,18 @@ impl NetDevice {
         }
     }
 
+    // ANCHOR: take
     /// Takes `feature` away, so that it is off and no user can turn it on. Returns what [`NetDevice::give`] wants.
     ///
     /// # Errors
     ///
-    /// `EBUSY` when the driver does not do without the feature now; everything is as before then.
-    pub(crate) fn take(&self, feature: Feature) -> Result<Setting> {
+    /// `EOPNOTSUPP` when the feature is on and fixed: the driver was not written to have it switched, and may answer the
+    /// attempt with a `BUG_ON()`. `EBUSY` when the driver does not do without it now. Everything is as before then.
+    fn take(&self, feature: Feature) -> Result<Setting> {
         let before = self.setting(feature);
+        if before.is_on_fixed() {
+            return Err(fixed());
+        }
         self.apply(feature, Setting::OFF_FIXED);
         if self.setting(feature).active {
             self.apply(feature, before);
@@ -103,10 +125,12 @@ impl NetDevice {
         Ok(before)
     }
 
-    /// Gives `feature` back as it was `before`.
-    pub(crate) fn give(&self, feature: Feature, before: Setting) {
+    /// Gives `feature` back as it was `before`, and returns how it is: the driver may refuse.
+    fn give(&self, feature: Feature, before: Setting) -> Setting {
         self.apply(feature, before);
+        self.setting(feature)
     }
+    // ANCHOR_END: take
 
     // ANCHOR: apply
     /// Has the kernel compute `features` anew, for which it calls the driver where something differs.
@@ -140,9 +164,10 @@ impl fmt::Display for NetDevice {
     }
 }
 
-/// See [`NetDevice::id`].
-#[derive(PartialEq, Eq)]
-pub(crate) struct DeviceId(usize);
+/// The error of a feature that is on and fixed.
+fn fixed() -> Error {
+    Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
+}
 
 /// How a device stands to one feature: its bit in `features`, `hw_features` and `wanted_features`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,6 +184,11 @@ impl Setting {
         changeable: false,
         wanted: false,
     };
+
+    /// On, and no user can turn it off.
+    fn is_on_fixed(self) -> bool {
+        self.active && !self.changeable
+    }
 
     /// What was asked for; whether it is `active` may depend on other features.
     fn requested(self) -> bool {
@@ -200,7 +230,7 @@ impl Feature {
 
 // SAFETY: The type is as large as a `u32`, and the functions of `Choice` store and load this very type.
 unsafe impl klp::ParamValue for Feature {
-    const OPS: &'static kernel::bindings::kernel_param_ops = &<Self as Choice>::CHOICE_OPS;
+    const OPS: *const kernel::bindings::kernel_param_ops = &<Self as Choice>::CHOICE_OPS;
 }
 
 impl Choice for Feature {
@@ -245,5 +275,297 @@ impl fmt::Display for Feature {
             Some((name, _)) => fmt::Display::fmt(*name, f),
             None => fmt::Display::fmt(&self.0, f),
         }
+    }
+}
+
+// ANCHOR: watch
+/// Takes a feature from all devices of a driver, in all namespaces, while it is forbidden.
+///
+/// # Invariants
+///
+/// A device in `devices` has been registered and not yet unregistered; RTNL is held where this changes.
+#[pin_data]
+struct Watch {
+    driver: &'static CStr,
+    feature: Feature,
+    /// What a callback writes, and all that it does.
+    forbidden: Atomic<bool>,
+    /// Whether the devices that were there from the beginning have joined.
+    begun: Atomic<bool>,
+    /// Innermost, and not held while the network stack is called: that may call the notifier again.
+    #[pin]
+    devices: Mutex<KVec<(Device, Option<Setting>)>>,
+    #[pin]
+    work: Work<Self>,
+    #[pin]
+    block: Opaque<bindings::notifier_block>,
+}
+// ANCHOR_END: watch
+
+/// A device in the list of a [`Watch`], with what it lost beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Device(*mut bindings::net_device);
+
+// SAFETY: Only who holds RTNL follows the pointer.
+unsafe impl Send for Device {}
+
+// SAFETY: Only the kernel accesses the block, under RTNL; the rest may be sent.
+unsafe impl Send for Watch {}
+
+// SAFETY: Only the kernel accesses the block, under RTNL; the rest may be shared.
+unsafe impl Sync for Watch {}
+
+impl_has_work! {
+    impl HasWork<Self> for Watch { self.work }
+}
+
+// ANCHOR: work
+impl WorkItem for Watch {
+    type Pointer = Arc<Self>;
+
+    /// Brings each device to where the callbacks want it. Holds no lock but RTNL, and that not for long.
+    fn run(this: Arc<Self>) {
+        let _rtnl = Rtnl::lock();
+        for i in 0.. {
+            let device = this.devices.lock().get(i).map(|(device, _)| *device);
+            let Some(device) = device else { break };
+            // SAFETY: RTNL is held, so by the type invariant the device is there.
+            unsafe { device.locked(|dev| this.settle(dev)) };
+        }
+    }
+}
+// ANCHOR_END: work
+
+impl Watch {
+    // ANCHOR: settle
+    /// Takes the feature from `dev`, or gives it back.
+    fn settle(&self, dev: &NetDevice) {
+        let feature = self.feature;
+        match (self.forbidden.load(Relaxed), self.taken(dev)) {
+            (true, Some(None)) if dev.setting(feature) != Setting::OFF_FIXED => {
+                match dev.take(feature) {
+                    Ok(before) => {
+                        self.note(dev, Some(before));
+                        pr_info!("{dev}: {feature} taken, was {before}\n");
+                    }
+                    Err(e) => pr_warn!("{dev}: {feature} cannot be taken now: {e:?}\n"),
+                }
+            }
+            (false, Some(Some(before))) => {
+                self.note(dev, None);
+                let now = dev.give(feature, before);
+                if now == before {
+                    pr_info!("{dev}: {feature} given back, is {now}\n");
+                } else {
+                    pr_warn!("{dev}: {feature} given back, but is {now}, and was {before}\n");
+                }
+            }
+            _ => (),
+        }
+    }
+    // ANCHOR_END: settle
+
+    /// Whether `dev` is in the list, and what it lost.
+    fn taken(&self, dev: &NetDevice) -> Option<Option<Setting>> {
+        let devices = self.devices.lock();
+        let entry = devices.iter().find(|(device, _)| device.0 == dev.0.get())?;
+        Some(entry.1)
+    }
+
+    fn note(&self, dev: &NetDevice, taken: Option<Setting>) {
+        for entry in self.devices.lock().iter_mut() {
+            if entry.0 .0 == dev.0.get() {
+                entry.1 = taken;
+            }
+        }
+    }
+
+    // ANCHOR: joins
+    /// The device was there when the watch began, or it appears; or it is moved to another namespace, without having left.
+    ///
+    /// # Errors
+    ///
+    /// When the watch begins, `EOPNOTSUPP` for a feature that the driver has fixed: nobody has changed anything yet. A
+    /// device that appears fails only without memory to know it by; one that escaped would be worse.
+    fn joins(self: ArcBorrow<'_, Self>, dev: &NetDevice) -> Result {
+        if self.taken(dev).is_some() || !dev.is_of(self.driver) {
+            return Ok(());
+        }
+        if dev.setting(self.feature).is_on_fixed() {
+            pr_warn!(
+                "{dev}: {} is on, and the driver has fixed it\n",
+                self.feature
+            );
+            return if self.begun.load(Relaxed) {
+                Ok(())
+            } else {
+                Err(fixed())
+            };
+        }
+        self.devices
+            .lock()
+            .push((Device(dev.0.get()), None), GFP_KERNEL)?;
+        // Not here and now: the probe is not over, and its device not ready for commands. The work waits for RTNL, which
+        // the probe holds until it is.
+        Self::enqueue(self.into());
+        Ok(())
+    }
+
+    /// The device is dying, or the watch ends. Who was forbidden the feature then is what a successor relies on.
+    fn leaves(&self, dev: &NetDevice) {
+        if !dev.is_dying() {
+            self.settle_back(dev);
+        } else if matches!(self.taken(dev), Some(Some(_))) {
+            pr_info!("{dev}: forgotten\n");
+        }
+        self.devices
+            .lock()
+            .retain(|(device, _)| device.0 != dev.0.get());
+    }
+    // ANCHOR_END: joins
+
+    /// Where the work did not come to it.
+    fn settle_back(&self, dev: &NetDevice) {
+        if !self.forbidden.load(Relaxed) {
+            self.settle(dev);
+        }
+    }
+
+    fn enqueue(this: Arc<Self>) {
+        // Refused while the work is still queued; then that run serves for both.
+        let _ = workqueue::system_long().enqueue::<Arc<Self>, 0>(this);
+    }
+
+    /// Hears of every network device.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the chain of the netdevice notifiers, which holds RTNL.
+    unsafe extern "C" fn call(
+        block: *mut bindings::notifier_block,
+        event: c_ulong,
+        info: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The block that the chain calls is part of a `Watch` in an `Arc`, which outlives the registration.
+        let watch = unsafe {
+            let watch = kernel::container_of!(Opaque::cast_from(block), Self, block);
+            ArcBorrow::from_raw(watch)
+        };
+        // SAFETY: The chain passes a `netdev_notifier_info` with a device that stays meanwhile.
+        let device = Device(unsafe { (*info.cast::<bindings::netdev_notifier_info>()).dev });
+        // ANCHOR: events
+        let result = match event as u32 {
+            bindings::netdev_cmd_NETDEV_REGISTER => {
+                // SAFETY: The chain holds the device's own lock in this event.
+                watch.joins(unsafe { NetDevice::from_raw(device.0) })
+            }
+            // Before a device that appeared is up for the first time, in case that the work was not so quick.
+            bindings::netdev_cmd_NETDEV_PRE_UP => {
+                // SAFETY: As above.
+                watch.settle(unsafe { NetDevice::from_raw(device.0) });
+                Ok(())
+            }
+            // SAFETY: The device is there, and RTNL keeps the field.
+            bindings::netdev_cmd_NETDEV_UNREGISTER if unsafe { !(*device.0).moving_ns } => {
+                // SAFETY: The device is there, and the chain does not hold its own lock in this event.
+                unsafe { device.locked(|dev| watch.leaves(dev)) };
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        // ANCHOR_END: events
+        let errno = result.map_or_else(|e| e.to_errno(), |()| 0);
+        // SAFETY: The function computes.
+        unsafe { bindings::rust_helper_notifier_from_errno(errno) }
+    }
+}
+
+impl Device {
+    /// Calls `f` with the device and its own lock held, where its driver uses one.
+    ///
+    /// # Safety
+    ///
+    /// RTNL must be held, and the device be there. The device's own lock must not be held.
+    unsafe fn locked(self, f: impl FnOnce(&NetDevice)) {
+        // SAFETY: By the duty of this function.
+        unsafe {
+            bindings::rust_helper_netdev_lock_ops(self.0);
+            f(NetDevice::from_raw(self.0));
+            bindings::rust_helper_netdev_unlock_ops(self.0);
+        }
+    }
+}
+
+// ANCHOR: watching
+/// A watch that has begun. It ends with this value.
+pub(crate) struct Watching(Arc<Watch>);
+
+impl Watching {
+    /// Begins the watch. The kernel itself walks over the devices that are there, of all namespaces, so that none is
+    /// missed or told twice between a walk of ours and the first event.
+    ///
+    /// Process context; waits for `pernet_ops_rwsem` and RTNL, so **never from a callback**: modules are loaded under RTNL,
+    /// and a module that loads waits for `klp_mutex`.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` when one of the devices has the feature on and fixed.
+    pub(crate) fn begin(driver: &'static CStr, feature: Feature) -> Result<Self> {
+        let block = bindings::notifier_block {
+            notifier_call: Some(Watch::call),
+            ..Default::default()
+        };
+        let watch = Arc::pin_init(
+            pin_init!(Watch {
+                driver,
+                feature,
+                forbidden: Atomic::new(false),
+                begun: Atomic::new(false),
+                devices <- new_mutex!(KVec::new()),
+                work <- new_work!("netdev_features::Watch"),
+                block: Opaque::new(block),
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The block is complete and pinned, and stays until `drop` has unregistered it.
+        to_result(unsafe { bindings::register_netdevice_notifier(watch.block.get()) })?;
+        watch.begun.store(true, Relaxed);
+        Ok(Self(watch))
+    }
+
+    /// Takes the feature from all devices, those to come included, or gives it back. Soon, by a work item. Any context.
+    pub(crate) fn forbid(&self, forbidden: bool) {
+        // The work sees it: to queue it orders this store before its run, also where it was queued already.
+        self.0.forbidden.store(forbidden, Relaxed);
+        Watch::enqueue(self.0.clone());
+    }
+}
+
+impl Drop for Watching {
+    /// Waits as [`Watching::begin`] does, and for the work.
+    fn drop(&mut self) {
+        // SAFETY: `begin` registered the block. The kernel tells of each device that it leaves.
+        unsafe { bindings::unregister_netdevice_notifier(self.0.block.get()) };
+        // SAFETY: The watch is alive, and nobody is left to queue its work. To cancel it would leak the reference that it owns.
+        unsafe { bindings::flush_work(Work::raw_get(&raw const self.0.work)) };
+    }
+}
+// ANCHOR_END: watching
+
+/// RTNL, held.
+struct Rtnl(NotThreadSafe);
+
+impl Rtnl {
+    fn lock() -> Self {
+        // SAFETY: Process context; the work holds no other lock.
+        unsafe { bindings::rtnl_lock() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for Rtnl {
+    fn drop(&mut self) {
+        // SAFETY: `lock` took it.
+        unsafe { bindings::rtnl_unlock() };
     }
 }

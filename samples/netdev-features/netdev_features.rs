@@ -19,29 +19,20 @@
 //! generic-receive-offload: on
 //! ```
 //!
-//! Locks: the core calls the callbacks with `klp_mutex` held, and they take RTNL inside it. The other way round would be
-//! a deadlock, and nobody goes it: what takes `klp_mutex` is a module that comes or goes and a write to
-//! `/sys/kernel/livepatch`, and neither may be waited for under RTNL, as most drivers' own init takes it.
+//! Locks: a callback runs under `klp_mutex`, and RTNL must not be waited for there. The network stack loads modules under
+//! RTNL, and a module that loads waits for `klp_mutex`: each would wait for the other. So the notifier is registered before
+//! the patch is enabled, the callbacks flip a flag, and a work item does what needs RTNL.
 
 mod net;
-mod watch;
 
 use kernel::{
-    new_mutex,
     prelude::*,
-    str::CStr,
-    sync::Mutex, //
+    sync::global_lock, //
 };
 
 use net::{
-    DeviceId,
     Feature,
-    NetDevice,
-    Setting, //
-};
-use watch::{
-    Watch,
-    Watcher, //
+    Watching, //
 };
 
 klp::bindings!();
@@ -54,7 +45,7 @@ klp::livepatch! {
     description: "Take a feature from every virtio_net device",
     license: "GPL",
     objects: [
-        "virtio_net" { stateful: NetdevFeatures, },
+        "virtio_net" { callbacks: NetdevFeatures, },
     ],
 }
 
@@ -64,76 +55,55 @@ klp::param! {
 }
 // ANCHOR_END: metadata
 
-const DRIVER: &CStr = c"virtio_net";
+global_lock! {
+    /// The watch, from the module's init to its exit.
+    // SAFETY: The module's init initializes it, before the patch is enabled.
+    unsafe(uninit) static WATCHING: Mutex<Option<Watching>> = None;
+}
 
 struct NetdevFeatures;
 
+// ANCHOR: init
 impl klp::Livepatch for NetdevFeatures {
+    /// What waits for RTNL, and what can fail: `klp_mutex` is not held yet.
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: The module's init runs once.
+        unsafe { WATCHING.init() };
+        let watching = Watching::begin(c"virtio_net", FEATURE.get())?;
+        *WATCHING.lock() = Some(watching);
         Ok(Self)
     }
 }
 
-// ANCHOR: callbacks
-#[vtable]
-impl klp::StatefulCallbacks for NetdevFeatures {
-    type State = Watch<Taken>;
+impl Drop for NetdevFeatures {
+    /// At the module's exit, where `klp_mutex` is not held either.
+    fn drop(&mut self) {
+        let watching = WATCHING.lock().take();
+        // Waits for RTNL and for the work, but not with the lock above held, which callbacks take.
+        drop(watching);
+    }
+}
+// ANCHOR_END: init
 
-    /// When the driver is loaded after the patch, this runs before its probe: no device is there yet, and the watch
-    /// tells of each as it appears.
-    fn pre_patch(obj: &klp::Object) -> impl PinInit<Watch<Taken>, Error> {
-        let feature = FEATURE.get();
-        pr_info!("pre_patch: {obj}: {feature} goes off\n");
-        Watch::new(pin_init!(Taken {
-            feature,
-            devices <- new_mutex!(KVec::new()),
-        }))
+// ANCHOR: callbacks
+/// A pair that the core keeps in step in every order: where `post_patch` did not run there is nothing to give back, and
+/// after an unpatching that is reversed it runs again.
+#[vtable]
+impl klp::Callbacks for NetdevFeatures {
+    fn post_patch(obj: &klp::Object) {
+        pr_info!("post_patch: {obj}: {} goes off\n", FEATURE.get());
+        forbid(true); // FIX: what the probe of each device has offered, and of each to come
     }
 
-    /// When the driver is unloaded, this runs after its exit: no device is left.
-    fn post_unpatch(obj: &klp::Object, watch: Pin<KBox<Watch<Taken>>>) {
-        watch.end();
-        pr_info!("post_unpatch: {obj}: every device has its own setting again\n");
+    fn pre_unpatch(obj: &klp::Object) {
+        pr_info!("pre_unpatch: {obj}: {} comes back\n", FEATURE.get());
+        forbid(false);
+    }
+}
+
+fn forbid(forbidden: bool) {
+    if let Some(watching) = &*WATCHING.lock() {
+        watching.forbid(forbidden);
     }
 }
 // ANCHOR_END: callbacks
-
-// ANCHOR: watcher
-/// What each device lost. A device that had nothing to lose is not in the list.
-#[pin_data]
-struct Taken {
-    feature: Feature,
-    #[pin]
-    devices: Mutex<KVec<(DeviceId, Setting)>>,
-}
-
-impl Watcher for Taken {
-    fn joins(&self, dev: &NetDevice) -> Result {
-        let mut devices = self.devices.lock();
-        let known = devices.iter().any(|(id, _)| *id == dev.id());
-        if known || !dev.is_of(DRIVER) || dev.setting(self.feature) == Setting::OFF_FIXED {
-            return Ok(());
-        }
-        // What can fail comes first: what was taken but not noted would be lost.
-        devices.reserve(1, GFP_KERNEL)?;
-        let before = dev.take(self.feature)?;
-        devices.push((dev.id(), before), GFP_KERNEL)?;
-        pr_info!("{dev}: {} taken, was {before}\n", self.feature);
-        Ok(())
-    }
-
-    fn leaves(&self, dev: &NetDevice) {
-        let mut devices = self.devices.lock();
-        let taken = devices.iter().position(|(id, _)| *id == dev.id());
-        let Some(Ok((_, before))) = taken.map(|i| devices.remove(i)) else {
-            return;
-        };
-        if dev.is_dying() {
-            pr_info!("{dev}: forgotten\n");
-        } else {
-            dev.give(self.feature, before);
-            pr_info!("{dev}: {} given back, is {before}\n", self.feature);
-        }
-    }
-}
-// ANCHOR_END: watcher
