@@ -89,8 +89,8 @@
 #   log_has ERE               a condition for wait_for
 #   expect_no_log ERE         no line since the mark matches (commands aside)
 #   check_transcript NAME MODULE…  the whole story since the mark (commands, shown lines, livepatch, modules) equals
-#                             expected/NAME.log. It goes through TRANSCRIPT_FILTER first, a command that puts lines
-#                             in order whose order is up to chance
+#                             expected/NAME.log. It goes through TRANSCRIPT_FILTER first, a command that puts lines in
+#                             order whose order is up to chance
 #
 # Files and namespaces
 #   save_file PATH            its value is put back later

@@ -4,7 +4,9 @@
 # samples/asm-trampoline: code that ftrace cannot reach is redirected to replacements, and
 # klp::Redirect beneath it: what it refuses, and that nobody is lost when it comes and goes.
 #
-# xtask: modules=asm-trampoline,naive-asm-trampoline,selftests
+# Callers of what is patched run on two processors at once: that is the race.
+#
+# xtask: modules=asm-trampoline,naive-asm-trampoline,selftests clock=real cpus=2
 
 . "$(dirname "$0")/functions.sh"
 

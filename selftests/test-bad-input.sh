@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 #
 # What a user may do wrong with any livepatch: the kernel says so, and the next correct step works.
+#
+# xtask: modules=selftests
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"

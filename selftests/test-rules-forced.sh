@@ -3,6 +3,8 @@
 #
 # The rules of livepatch callbacks, forced transitions: the kernel keeps what was forced out of use for ever, so each
 # case here uses a livepatch of its own or comes last.
+#
+# xtask: modules=selftests
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"

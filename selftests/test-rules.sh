@@ -3,6 +3,8 @@
 #
 # The rules of livepatch callbacks, each one a case on the running kernel. A case is named after its rule; forced
 # transitions, after which a module stays for ever, are in test-rules-forced.sh.
+#
+# xtask: modules=selftests
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"

@@ -10,6 +10,9 @@
 #
 # On a machine that is somebody's, `make run_tests` for example, it wants to be asked: by KLP_SEED.
 #
+# What happens at once on two processors is what is looked for, and one of them goes away.
+#
+# xtask: clock=real cpus=2
 # xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,selftests,shadow-data,state-handover,sysctl-update
 
 . "$(dirname "$0")/functions.sh"

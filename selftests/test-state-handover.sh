@@ -4,7 +4,9 @@
 # samples/state-handover: version 1 raises net.core.rmem_max, version 2 replaces it, takes
 # over what it knew, and raises net.core.wmem_max too.
 #
-# xtask: modules=state-handover,naive-state-handover
+# With a second processor a transition takes until that one's idle task has seen it: so it can be reversed.
+#
+# xtask: modules=state-handover,naive-state-handover cpus=2
 
 . "$(dirname "$0")/functions.sh"
 

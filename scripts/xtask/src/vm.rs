@@ -130,7 +130,6 @@ pub struct Guest {
     pub writable: Vec<PathBuf>,
     /// After this the guest is taken for hung.
     pub timeout: Duration,
-    pub clock: Clock,
 }
 
 impl Guest {
@@ -139,13 +138,13 @@ impl Guest {
         Guest {
             name: name.to_owned(),
             script: script.into(),
+            clock: Clock::Virtual,
             cpus: 1,
             memory_mib: 1024,
             nics: 0,
             append: Vec::new(),
             writable: Vec::new(),
             timeout: Duration::from_secs(300),
-            clock: Clock::Virtual,
         }
     }
 
