@@ -21,11 +21,13 @@ pub(crate) const STATE: usize = 0x736f_636b;
 /// The data of the state in version 1: what `net.core.rmem_max` was.
 pub(crate) type V1 = Original;
 
-/// The data of the state in version 2.
-#[derive(Default)]
-pub(crate) struct V2 {
-    pub(crate) rmem_max: Original,
-    pub(crate) wmem_max: Original,
+klp::fixed_layout! {
+    /// The data of the state in version 2.
+    #[derive(Default)]
+    pub(crate) struct V2 {
+        pub(crate) rmem_max: Original,
+        pub(crate) wmem_max: Original,
+    }
 }
 // ANCHOR_END: agreed
 
@@ -34,10 +36,10 @@ const OLD: u32 = 212_992;
 const FIXED: u32 = 4 << 20;
 
 // ANCHOR: limit
-/// The value that a limit had before a patch raised it; 0 while it is not raised.
-///
-/// It passes from one module to another, so it holds no pointer into either.
-pub(crate) struct Original(Atomic<u32>);
+klp::fixed_layout! {
+    /// The value that a limit had before a patch raised it; 0 while it is not raised.
+    pub(crate) struct Original(Atomic<u32>);
+}
 
 impl Default for Original {
     fn default() -> Self {
