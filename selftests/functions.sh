@@ -75,6 +75,9 @@
 #   wait_transition NAME      until NAME's transition has ended
 #   unload_mod NAME           waits for its last user, then rmmod
 #   set_param NAME PARAM VALUE  through /sys/module/NAME/parameters
+#   keeps_its_state NAME FUNC [ARG…]  NAME is enabled; a cumulative patch that does not
+#                             know its state is refused, and one that does takes its
+#                             place; FUNC is asked thrice if what NAME changed is so
 #   may_stay NAME             it cannot be unloaded (after a forced transition)
 #   KLP_SYSFS                 /sys/kernel/livepatch
 #
@@ -352,7 +355,7 @@ ktap_case()
 ktap_finish()
 {
 	local name="nothing is left behind and the kernel is sound" bad="" line mod
-	local complaint='BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|kmemleak: .* suspected'
+	local complaint='BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|detected (expedited )?stall|kmemleak: .* suspected'
 
 	klp__undo 0 > "$KLP_TMP/out" 2>&1
 	klp__comment < "$KLP_TMP/out"
@@ -848,6 +851,25 @@ unload_mod()
 set_param()
 {
 	write_file "/sys/module/$1/parameters/$2" "$3"
+}
+
+keeps_its_state()
+{
+	local mod=$1
+
+	shift
+	load_fails EINVAL test_klp_atomic_replace replace=1
+	log_has "Livepatch patch .test_klp_atomic_replace. is not compatible" ||
+		fail "refused for another reason"
+	expect_file "$KLP_SYSFS/$mod/enabled" 1
+	"$@"
+	load_lp test_klp_successor
+	wait_for test ! -e "$KLP_SYSFS/$mod" || fail "$mod was not replaced"
+	"$@"
+	unload_mod "$mod"
+	"$@"
+	disable_lp test_klp_successor
+	unload_mod test_klp_successor
 }
 
 may_stay()

@@ -31,6 +31,8 @@ klp::fixed_layout! {
 }
 // ANCHOR_END: agreed
 
+/// The default of many years, in bytes, and that of today.
+const OLD: u32 = 212_992;
 const FIXED: u32 = 4 << 20;
 
 // ANCHOR: limit
@@ -46,12 +48,13 @@ impl Default for Original {
 }
 
 impl Original {
-    /// Raises `limit` to 4 MB and keeps what it was; leaves a limit alone that is as high or already raised.
+    /// Raises `limit` to 4 MB and keeps what it was. Any value but the old default is an administrator's choice and stays,
+    /// a lower one, too.
     pub(crate) fn raise(&self, limit: &Atomic<u32>) {
-        let now = limit.load(Relaxed);
-        // An administrator may write at this very moment; the exchange loses no write of his.
-        if self.get() == 0 && now < FIXED && limit.cmpxchg(now, FIXED, Full).is_ok() {
-            self.set(now);
+        // FIX: the default of a kernel that is up. An administrator may write at this very moment; the exchange loses no
+        // write of his.
+        if self.get() == 0 && limit.cmpxchg(OLD, FIXED, Full).is_ok() {
+            self.set(OLD);
         }
     }
 

@@ -120,6 +120,7 @@ pub struct Guest {
     pub name: String,
     /// A script for `/bin/bash`, run as root.
     pub script: String,
+    pub clock: Clock,
     pub cpus: u32,
     pub memory_mib: u32,
     /// Virtio network cards, each on a network of its own that QEMU plays.
