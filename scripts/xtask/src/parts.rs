@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(parts.len(), 2);
         assert_eq!(
             table(parts.into_iter()),
-            "what it took:\n          66 s  make the build root\n   2 min 10 s  from the command to the first timeline\n"
+            "what it took:\n          66 s  make the build root\n    2 min 10 s  from the command to the first timeline\n"
         );
     }
 }

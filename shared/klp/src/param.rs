@@ -69,7 +69,10 @@ const fn single_access<T>() {
         matches!(size, 1 | 2 | 4) || size == size_of::<usize>(),
         "a parameter is read by a single access"
     );
-    assert!(size == align_of::<T>(), "a parameter is read by a single access");
+    assert!(
+        size == align_of::<T>(),
+        "a parameter is read by a single access"
+    );
 }
 
 macro_rules! kernel_ops {

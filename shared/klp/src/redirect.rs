@@ -130,11 +130,7 @@ impl Redirect {
     /// `new` must have the calling convention and the signature of the routine, do what callers rely on the routine to
     /// do, and keep the rules of [`Redirect`]. The routine must be as described there.
     #[doc(hidden)]
-    pub const unsafe fn new(
-        name: &'static CStr,
-        new: *const c_void,
-        wanted: fn() -> bool,
-    ) -> Self {
+    pub const unsafe fn new(name: &'static CStr, new: *const c_void, wanted: fn() -> bool) -> Self {
         assert!(
             !has_own_convention(name.to_bytes()),
             "callers of this routine expect registers to survive that a function overwrites: it cannot be redirected"
@@ -296,7 +292,9 @@ pub(crate) fn disarm(obj: &Object, redirects: &'static [Redirect]) {
         redirect.armed.store(false, Relaxed);
         match (redirect.name, redirect.missed()) {
             (name, 0) => pr_info!("{obj}: '{name}' is no longer redirected\n"),
-            (name, missed) => pr_warn!("{obj}: '{name}' is no longer redirected, missed: {missed}\n"),
+            (name, missed) => {
+                pr_warn!("{obj}: '{name}' is no longer redirected, missed: {missed}\n")
+            }
         }
     }
 }

@@ -51,7 +51,10 @@ use crate::{
 ///
 /// `data` is null or comes from [`KBox::into_raw`] and is owned by the state.
 #[repr(transparent)]
-pub struct SystemState<T: FixedLayout + Send + Sync + 'static>(UnsafeCell<bindings::klp_state>, PhantomData<T>);
+pub struct SystemState<T: FixedLayout + Send + Sync + 'static>(
+    UnsafeCell<bindings::klp_state>,
+    PhantomData<T>,
+);
 
 // SAFETY: `id` and `version` are never written, `data` only by the atomic accesses of `Slot`.
 unsafe impl<T: FixedLayout + Send + Sync + 'static> Sync for SystemState<T> {}
@@ -152,7 +155,9 @@ impl PreviousState<'_> {
 /// # Safety
 ///
 /// `state` must be valid for `'a`, and its data null or a box of `T` that the state owns.
-unsafe fn slot_of<'a, T: FixedLayout + Send + Sync + 'static>(state: *mut bindings::klp_state) -> &'a Slot<T> {
+unsafe fn slot_of<'a, T: FixedLayout + Send + Sync + 'static>(
+    state: *mut bindings::klp_state,
+) -> &'a Slot<T> {
     // SAFETY: By the duty of this function; `Slot` is a transparent wrapper of an atomic pointer.
     unsafe { &*(&raw mut (*state).data).cast() }
 }
