@@ -16,19 +16,8 @@ use crate::lock::lock;
 use crate::paths;
 use crate::progress;
 
-/// What is in the cache folder by our doing (and by that of `scripts/setup`).
-const IN_CACHE: [&str; 10] = [
-    "apt",
-    "book.lock",
-    "kernel",
-    "source",
-    "tmp",
-    "tools",
-    "venv",
-    "kvm.json",
-    "setup.lock",
-    "lock",
-];
+/// What is in the cache folder by our doing; the build root, in which this runs, is for `scripts/setup --remove`.
+const IN_CACHE: [&str; 5] = ["kernel", "source", "tmp", "kvm.json", "lock"];
 
 /// `cargo xtask clean`.
 pub fn run() -> Result<()> {
@@ -48,7 +37,10 @@ pub fn run() -> Result<()> {
     drop(lock);
     // Something that is not ours keeps the folder.
     if cache.is_dir() && fs::remove_dir(&cache).is_err() {
-        println!("kept: {} (it holds other things)", cache.display());
+        println!(
+            "kept: {} (the build root; scripts/setup --remove)",
+            cache.display()
+        );
     }
     println!("{} freed", progress::size(total));
     Ok(())

@@ -26,11 +26,17 @@
 //! module is removed. So give the system back in [`StatefulCallbacks::pre_unpatch`] and
 //! [`StatefulCallbacks::post_unpatch`], and let the `Drop` of the state free memory and undo nothing.
 //!
+//! Until the replacing transition ends, the replaced patch still gets all of its callbacks for targets that come and go
+//! (`klp_module_coming()` exempts nobody but `klp_transition_patch`). So take over in
+//! [`StatefulCallbacks::post_patch`], not in `pre_patch`: what the old patch did for a target that came meanwhile, nothing
+//! else takes back.
+//!
 //! # Not supported
 //!
 //! - Functions that ftrace cannot reach: assembly, `notrace` and Rust functions have no `__fentry__` call site, and
 //!   the kernel refuses to patch them. A Rust function that was written with [`traceable!`] has one.
-//! - Unwinding or recovering from a panic in a callback: a panic stops the kernel, as everywhere in kernel Rust.
+//! - Unwinding or recovering from a panic in a callback: it is `BUG()` with `klp_mutex` held, and every load and unload of
+//!   any module hangs from then on.
 //! - Enabling a disabled patch again: the core refuses it; load the module anew.
 //!
 //! Specification: `Documentation/livepatch/callbacks.rst`.

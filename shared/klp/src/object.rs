@@ -57,8 +57,10 @@ impl Object {
 
     /// The state of the module that is patched; `None` for `vmlinux`.
     ///
-    /// [`ModuleState::Coming`] tells a pre-patch or post-patch callback that the module's init has not run yet,
-    /// [`ModuleState::Going`] tells an unpatch callback that its exit has run.
+    /// It is what the module's loader has written down, and does not say how far init or exit came
+    /// (`kernel/module/main.c`). [`ModuleState::Coming`]: init may not have begun, or may be running; a livepatch that is
+    /// loaded meanwhile sees devices there. A target that a notifier or another livepatch refuses is given back as
+    /// `Coming`. [`ModuleState::Going`] is set before exit runs, and also when parameters or init fail; exit does not run then.
     pub fn module_state(&self) -> Option<ModuleState> {
         // SAFETY: By the type invariant the object is alive, and `klp_mutex` guards `mod`.
         let module = unsafe { (*self.0.get()).mod_ };

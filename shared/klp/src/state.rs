@@ -105,8 +105,9 @@ impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
     /// The same state in the latest patch that was enabled before this one: `klp_get_prev_state()`.
     ///
     /// `None` also when the transition that runs *disables* this patch, unless patches stay enabled below it. For the
-    /// callbacks of `vmlinux`: those of a module run outside of transitions too, when the module is loaded or removed,
-    /// where the core only warns and finds nothing.
+    /// callbacks of `vmlinux`, in this patch's own transition: those of a module run outside of transitions too, when the
+    /// module is loaded or removed, where the core warns and finds nothing; and during another patch's transition it
+    /// may find *this* patch's own state, from which `take()` would then take.
     pub fn previous<'a>(&self, _obj: &'a Object) -> Option<PreviousState<'a>> {
         // SAFETY: `id` is never written.
         let id = unsafe { (*self.0.get()).id };
