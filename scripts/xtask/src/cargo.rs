@@ -120,7 +120,10 @@ impl Package {
 
     /// The file at the root of its library.
     fn root_module(&self) -> Option<&Path> {
-        let library = self.targets.iter().find(|t| t.kind.iter().any(|k| k == "lib"))?;
+        let library = self
+            .targets
+            .iter()
+            .find(|t| t.kind.iter().any(|k| k == "lib"))?;
         Some(&library.src_path)
     }
 }
@@ -133,7 +136,13 @@ pub fn packages() -> Result<Vec<Package>> {
     }
     let text = process::capture(
         command()
-            .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+            .args([
+                "metadata",
+                "--no-deps",
+                "--format-version",
+                "1",
+                "--manifest-path",
+            ])
             .arg(paths::root().join("Cargo.toml")),
     )?;
     let workspace: Workspace =

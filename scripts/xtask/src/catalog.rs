@@ -64,7 +64,11 @@ pub fn samples() -> Result<Vec<Sample>> {
             .with_context(|| format!("[package.metadata.livepatch] of {}", manifest.display()))?;
         let dir = manifest.parent().context("a manifest without a folder")?;
         found.push(Sample {
-            stem: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            stem: dir
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             description: package.description.unwrap_or_default(),
             dir: dir.to_path_buf(),
             livepatch,

@@ -31,7 +31,11 @@ pub fn run(args: &KernelArgs) -> Result<()> {
             .unwrap_or_else(|_| "- (scripts/setup puts it into the build root)".to_owned());
         println!("{tool:<20} {text}");
     }
-    let kvm = match fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+    let kvm = match fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
         Ok(_) => "opens; used once a guest was seen to boot with it".to_owned(),
         Err(error) => format!("{error}: guests run under QEMU's translator, which is slower"),
     };

@@ -533,11 +533,7 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
             boots
         }
     };
-    Ok(if boots {
-        Accel::Kvm
-    } else {
-        Accel::Tcg
-    })
+    Ok(if boots { Accel::Kvm } else { Accel::Tcg })
 }
 
 #[cfg(test)]

@@ -18,10 +18,7 @@ use crate::process;
 /// Code and file of each module, as `llvm-size` and the file system have it.
 pub fn rows(modules: &Path, table: &mut Table) -> Result<()> {
     for twin in TWINS {
-        let (c, rust) = (
-            of(modules, twin.c)?,
-            of(modules, twin.rust)?,
-        );
+        let (c, rust) = (of(modules, twin.c)?, of(modules, twin.rust)?);
         let mut row = |what: &str, c: u64, rust: u64| {
             table.rows.push(Row::new(
                 "Size",

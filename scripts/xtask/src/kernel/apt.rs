@@ -75,7 +75,14 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
     let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let mut command = Command::new("apt-get");
     command
-        .args(["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download"])
+        .args([
+            "-q",
+            "-o",
+            "APT::Sandbox::User=root",
+            "-o",
+            "Acquire::Retries=3",
+            "download",
+        ])
         .args(packages.iter().map(|p| format!("{}={}", p.name, p.version)))
         .current_dir(dir)
         .stdin(Stdio::null())
@@ -94,8 +101,8 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
     let names: Vec<_> = packages.iter().map(|p| p.name.as_str()).collect();
     let title = format!("fetch {} {}", names.join(", "), packages[0].version);
     let mut progress = Progress::new(&title, Unit::Bytes, total, have().min(total));
-    let status = Running::spawn(&mut command)?
-        .wait_meanwhile(None, || progress.set(have().min(total)))?;
+    let status =
+        Running::spawn(&mut command)?.wait_meanwhile(None, || progress.set(have().min(total)))?;
     if !status.success() {
         drop(progress);
         return Err(apt_error(&log, dir));
@@ -112,7 +119,9 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
                     let name = p.file_name().unwrap_or_default().to_string_lossy();
                     name.starts_with(&begin) && name.ends_with(".deb")
                 })
-                .with_context(|| format!("apt-get says it has fetched {begin}*.deb, and it is not there"))
+                .with_context(|| {
+                    format!("apt-get says it has fetched {begin}*.deb, and it is not there")
+                })
         })
         .collect()
 }

@@ -88,7 +88,11 @@ impl Source {
 
     fn newest(dir: &Path) -> Option<Source> {
         let order = |source: &Source| -> Vec<u32> {
-            source.version.split('.').filter_map(|n| n.parse().ok()).collect()
+            source
+                .version
+                .split('.')
+                .filter_map(|n| n.parse().ok())
+                .collect()
         };
         fs::read_dir(dir)
             .ok()?

@@ -116,19 +116,27 @@ fn choose(named: Option<&str>) -> Result<String> {
     let tested = tested()?;
     if let Some(named) = named {
         if !tested.iter().any(|t| t == named) {
-            eprintln!("xtask: {named} is not one of the kernels that this was tested with: {}", tested.join(", "));
+            eprintln!(
+                "xtask: {named} is not one of the kernels that this was tested with: {}",
+                tested.join(", ")
+            );
         }
         return Ok(named.to_owned());
     }
     let mut there: Vec<String> = apt::names("linux-headers-")
         .iter()
         .filter_map(|name| name.strip_prefix("linux-headers-"))
-        .filter(|release| release.ends_with("-amd64") && !release.contains("-rt-") && !release.contains("-cloud-"))
+        .filter(|release| {
+            release.ends_with("-amd64") && !release.contains("-rt-") && !release.contains("-cloud-")
+        })
         .map(str::to_owned)
         .collect();
     if let Some(first) = tested.iter().find(|t| there.contains(t)) {
         if first != &tested[0] {
-            eprintln!("xtask: {} has left Debian's suite; taking {first}", tested[0]);
+            eprintln!(
+                "xtask: {} has left Debian's suite; taking {first}",
+                tested[0]
+            );
         }
         return Ok(first.clone());
     }
@@ -138,7 +146,10 @@ fn choose(named: Option<&str>) -> Result<String> {
         .filter(|release| numbers(release) > numbers(&tested[0]))
         .find(|release| packages(release).is_ok())
         .ok_or_else(|| error::host("Debian's suite has no kernel any more that this was tested with, nor a newer one: use --kernel own"))?;
-    eprintln!("xtask: {} has left Debian's suite; taking {newest}, which was not tested", tested[0]);
+    eprintln!(
+        "xtask: {} has left Debian's suite; taking {newest}, which was not tested",
+        tested[0]
+    );
     Ok(newest)
 }
 
@@ -159,7 +170,8 @@ fn packages(release: &str) -> Result<[apt::Package; 4]> {
         ))
     };
     let find = |name: String, version: Option<&str>| {
-        apt::find(&name, version).ok_or_else(|| lacks(&version.map_or(name.clone(), |v| format!("{name} {v}"))))
+        apt::find(&name, version)
+            .ok_or_else(|| lacks(&version.map_or(name.clone(), |v| format!("{name} {v}"))))
     };
     let headers = find(format!("linux-headers-{release}"), None)?;
     let version = Some(headers.version.as_str());
@@ -196,10 +208,13 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     }
     process::capture(Command::new("depmod").arg("-b").arg(&image).arg(release))?;
 
-    let given = image.join("usr/src").join(format!("linux-headers-{release}"));
+    let given = image
+        .join("usr/src")
+        .join(format!("linux-headers-{release}"));
     let build = dir.join("build");
     create(&build)?;
-    fs::copy(given.join(".config"), build.join(".config")).context("copying the image's .config")?;
+    fs::copy(given.join(".config"), build.join(".config"))
+        .context("copying the image's .config")?;
     let mut progress = Progress::new("build the kernel's Rust side", Unit::Steps, STEPS, 0);
     let log = dir.join("prepare.log");
     let config = fs::read_to_string(build.join(".config")).context("reading .config")?;
@@ -256,10 +271,14 @@ fn unpack(deb: &Path, to: &Path) -> Result<()> {
 
 /// Do the crates that were built here have the names that the image's have?
 fn same_crates(release: &str, build: &Path) -> Result<()> {
-    let theirs = crates(&fs::read_to_string(build.join("Module.symvers")).context("reading Module.symvers")?);
+    let theirs = crates(
+        &fs::read_to_string(build.join("Module.symvers")).context("reading Module.symvers")?,
+    );
     let mut ours = BTreeSet::new();
     for object in ["rust/core.o", "rust/kernel.o"] {
-        ours.extend(crates(&process::capture(Command::new("nm").arg(build.join(object)))?));
+        ours.extend(crates(&process::capture(
+            Command::new("nm").arg(build.join(object)),
+        )?));
     }
     let missing: Vec<_> = theirs.difference(&ours).cloned().collect();
     if theirs.is_empty() || !missing.is_empty() {
@@ -274,7 +293,12 @@ fn same_crates(release: &str, build: &Path) -> Result<()> {
 /// `core` and `kernel` as they stand in mangled names, with their hashes.
 fn crates(text: &str) -> BTreeSet<String> {
     Regex::new(r"Cs[0-9A-Za-z]+_(4core|6kernel)")
-        .map(|pattern| pattern.find_iter(text).map(|m| m.as_str().to_owned()).collect())
+        .map(|pattern| {
+            pattern
+                .find_iter(text)
+                .map(|m| m.as_str().to_owned())
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -310,7 +334,8 @@ mod tests {
 
     #[test]
     fn crates_are_found_in_mangled_names() {
-        let text = "0x0\t_RNvNtCs2lKf6AS60Zg_4core3fmt\tvmlinux\n0x0\t_RNvCsAbC_6kernel1x\tvmlinux\n";
+        let text =
+            "0x0\t_RNvNtCs2lKf6AS60Zg_4core3fmt\tvmlinux\n0x0\t_RNvCsAbC_6kernel1x\tvmlinux\n";
         let names: Vec<_> = crates(text).into_iter().collect();
         assert_eq!(names, ["Cs2lKf6AS60Zg_4core", "CsAbC_6kernel"]);
     }
@@ -323,7 +348,8 @@ mod tests {
 
     #[test]
     fn make_gets_the_compiler_of_the_image() {
-        let config = "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n";
+        let config =
+            "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n";
         assert_eq!(make_args(config, "7.2")[0], "CC=x86_64-linux-gnu-gcc-14");
     }
 

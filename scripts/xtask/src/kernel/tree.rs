@@ -57,14 +57,19 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     }
 
     let options = config::parse(&config);
-    let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"").trim_matches('"');
+    let theirs = options
+        .get("RUSTC_VERSION_TEXT")
+        .unwrap_or(&"")
+        .trim_matches('"');
     let ours = host::version_text("rustc")?;
     if theirs != ours {
         return Err(bad(format!(
             "it was built by `{theirs}`, and modules are built by the build root's `{ours}`; build the tree again in scripts/enter"
         )));
     }
-    let release = read(&build.join("include/config/kernel.release"))?.trim().to_owned();
+    let release = read(&build.join("include/config/kernel.release"))?
+        .trim()
+        .to_owned();
     let source = build
         .join("source")
         .canonicalize()
