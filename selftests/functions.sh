@@ -59,8 +59,8 @@
 #   write_file PATH VALUE     logs `% echo VALUE > PATH`, writes
 #   expect_fail ERRNO CMD…    runs CMD (write_file too); it must fail and say the text of ERRNO (EINVAL, EBUSY, …;
 #                             insmod's own words as well)
-#   wait_for CMD…             tries CMD whenever the kernel logs something, and ten times a second, until it succeeds;
-#                             fails after KLP_WAIT seconds (60). No eval: use a function
+#   wait_for CMD…             tries CMD ten times a second until it succeeds; fails after KLP_WAIT seconds (60). No eval:
+#                             use a function
 #   file_is PATH VALUE        a condition for wait_for
 #   on_exit CMD…              take back later (see above)
 #
@@ -713,10 +713,10 @@ wait_for()
 	local tries=$((KLP_WAIT * 10))
 
 	until "$@"; do
-		klp__log_read 0.1 && continue
 		if [ "$((tries--))" -le 0 ]; then
 			return 1
 		fi
+		read -rt 0.1 -u "$KLP_NEVER" _ || true
 	done
 }
 
@@ -879,36 +879,29 @@ may_stay()
 
 # ---- the kernel's log -------------------------------------------------------
 
-# klp__log_read [SECONDS]: move what the kernel has logged to KLP_LOG. With SECONDS, wait so long for a line, and fail
-# if there is none.
+# Moves what the kernel has logged to KLP_LOG.
 #
 # One read(2) of /dev/kmsg gives one line `priority,number,time,flags;text`, and lines ` KEY=VALUE` of the device that it
 # is about. What bash has read beyond a line it would give to its next `read`, from whatever file: so everything is
-# read to a line of our own, after which there is nothing.
+# read to a line of our own, after which there is nothing. Never with a time-out, which may come in the midst of a line.
 klp__log_read()
 {
-	local line='' end new='' errors=0 rc=0
+	local line='' end new='' errors=0
 
-	if [ $# -gt 0 ]; then
-		IFS= read -rt "$1" -u "$KLP_KMSG" line || rc=$?
-		if [ "$rc" -gt 128 ]; then
-			return 1
-		fi
-	fi
 	end="${KLP_SCRIPT}[$BASHPID]: up to here, $EPOCHREALTIME"
 	log "$end"
 	until [[ $line == *"$end" ]]; do
+		if ! IFS= read -r -u "$KLP_KMSG" line; then
+			# EPIPE: lines were overwritten before anybody read them.
+			echo lost > "$KLP_TMP/lost"
+			line=''
+			[ "$((errors++))" -lt 100 ] || fail "cannot read /dev/kmsg"
+		fi
 		case $line in
-		'' | ' '*) ;;
+		'' | ' '* | *"$end") ;;
 		*\\x*) printf -v line '%b' "${line#*;}" && new+=$line$'\n' ;;
 		*) new+=${line#*;}$'\n' ;;
 		esac
-		if [ "$rc" -ne 0 ] || ! IFS= read -r -u "$KLP_KMSG" line; then
-			# EPIPE: lines were overwritten before anybody read them.
-			echo lost > "$KLP_TMP/lost"
-			line='' rc=0
-			[ "$((errors++))" -lt 100 ] || fail "cannot read /dev/kmsg"
-		fi
 	done
 	printf '%s' "$new" >> "$KLP_LOG"
 }

@@ -86,9 +86,8 @@ pub fn live(suite: &str, line: &str) {
     let _ = writeln!(std::io::stdout(), "     {suite}: {line}");
 }
 
-/// A suite that has ended: one line when it passed, all that helps when it did not; `all` tells of
-/// the cases that passed as well.
-pub fn suite(suite: &Suite, all: bool) -> String {
+/// A suite that has ended: one line when it passed, all that helps when it did not.
+pub fn suite(suite: &Suite) -> String {
     let count = suite.count();
     let word = if count.failed > 0 {
         style("FAIL").red().bold()
@@ -126,9 +125,6 @@ pub fn suite(suite: &Suite, all: bool) -> String {
                     style("skipped:").yellow(),
                     case.name
                 );
-            }
-            Verdict::Pass if all => {
-                let _ = writeln!(text, "  {} {}", style("ok:").green(), case.name);
             }
             Verdict::Pass => {}
         }
@@ -189,8 +185,7 @@ mod tests {
             Case::new("c", Verdict::Skip("no veth".to_owned())),
         ];
         let one = Suite::new("x", Duration::from_secs(1), cases, "/l".into());
-        let told = suite(&one, true);
-        assert!(told.contains("  ok: a\n"), "{told}");
+        let told = suite(&one);
         assert!(told.starts_with("FAIL x "), "{told}");
         assert!(told.contains("  failed: b\n    -old\n"), "{told}");
         assert!(told.contains("  skipped: c: no veth\n"), "{told}");

@@ -41,6 +41,7 @@ use crate::results;
 use crate::results::Suite;
 use crate::upstream;
 use crate::vm;
+use crate::vm::Clock;
 pub use guest::is_fatal;
 use guest::How;
 use guest::Script;
@@ -230,7 +231,7 @@ struct Told {
 impl Told {
     fn tell(&self, suite: Suite, trouble: &str) {
         let mut suites = self.suites.lock().unwrap_or_else(PoisonError::into_inner);
-        print!("{}{trouble}", report::suite(&suite, self.total == 1));
+        print!("{}{trouble}", report::suite(&suite));
         suites.push(suite);
     }
 }
@@ -324,8 +325,10 @@ fn jobs<'a>(
             alone: Some("kernel"),
             work: Box::new(move || {
                 let kernel = Kernel::ensure(&on.args)?;
-                // Found out once, not by each guest.
-                vm::accel(&kernel)?;
+                if on.scripts.iter().any(|script| script.clock == Clock::Real) {
+                    // Found out once, not by each guest.
+                    vm::accel(&kernel)?;
+                }
                 on.kernel.get_or_init(|| kernel);
                 Ok(())
             }),

@@ -68,7 +68,7 @@ pub struct Script {
     pub modules: Option<Vec<String>>,
     /// On our own kernel even when another one was chosen.
     pub own: bool,
-    clock: Clock,
+    pub clock: Clock,
     nics: Option<u32>,
     cpus: Option<u32>,
     memory_mib: Option<u32>,
