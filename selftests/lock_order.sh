@@ -37,6 +37,7 @@ hold_rtnl()
 	ip route add 10.8.0.0/16 dev lo congctl none &
 	ROUTE=$!
 	wait_for test -s "$KLP_TMP/asked" || fail "ip did not ask for a module"
+	# shellcheck disable=SC2034 # for the scripts that source this file
 	MODPROBE=$(cat "$KLP_TMP/asked")
 	stack_has "$ROUTE" rtnetlink_rcv_msg || fail "ip does not hold RTNL: $(cat "/proc/$ROUTE/stack")"
 }
@@ -60,6 +61,7 @@ begin_to()
 {
 	log "% $(klp__words "$@")"
 	"$@" &
+	# shellcheck disable=SC2034 # as above
 	BEGUN=$!
 }
 

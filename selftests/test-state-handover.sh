@@ -75,7 +75,7 @@ chosen()
 {
 	local mod value
 
-	for value in 8192 212991 212993 300000 4194303 4194304 4194305 2147483647; do
+	for value in 8192 212991 212993 4194303 4194305; do
 		for mod in "$V1" "$V2"; do
 			set_limits "$value" "$value"
 			load_lp "$mod"

@@ -38,7 +38,6 @@ const SAFE: i32 = 8;
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: FailingPrePatch,
     name: "failing_pre_patch",
     authors: ["The livepatch cookbook"],
     description: "Refuse the livepatch, or a target, when the change is not safe",
@@ -54,14 +53,6 @@ klp::livepatch! {
     ],
 }
 // ANCHOR_END: metadata
-
-struct FailingPrePatch;
-
-impl klp::Livepatch for FailingPrePatch {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: limit
 /// Lowers the limit, and remembers what it was.

@@ -42,7 +42,6 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: RawOpener,
     name: "shadow_data",
     authors: ["The livepatch cookbook"],
     description: "Show who opened each raw socket in /proc/net/raw",
@@ -79,12 +78,6 @@ static COMPLETE: Atomic<bool> = Atomic::new(false);
 // ANCHOR_END: field
 
 struct RawOpener;
-
-impl klp::Livepatch for RawOpener {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: callbacks
 #[vtable]

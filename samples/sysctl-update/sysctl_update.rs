@@ -31,7 +31,6 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: ChallengeAckLimit,
     name: "sysctl_update",
     authors: ["The livepatch cookbook"],
     description: "Raise tcp_challenge_ack_limit and make its budget unpredictable",
@@ -65,12 +64,6 @@ const VULNERABLE: i32 = 100;
 const FIXED: i32 = 1000;
 
 struct ChallengeAckLimit;
-
-impl klp::Livepatch for ChallengeAckLimit {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: callbacks
 #[vtable]

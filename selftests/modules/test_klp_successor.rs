@@ -2,10 +2,7 @@
 
 //! A cumulative livepatch that knows the states of all samples, and nothing else of them.
 
-use kernel::prelude::*;
-
 klp::livepatch! {
-    type: Successor,
     name: "test_klp_successor",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: takes the place of any sample",
@@ -21,12 +18,4 @@ klp::livepatch! {
     objects: [
         vmlinux {},
     ],
-}
-
-struct Successor;
-
-impl klp::Livepatch for Successor {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }

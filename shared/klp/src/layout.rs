@@ -28,6 +28,9 @@ macro_rules! fixed {
 
 fixed!(bool, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
 
+// SAFETY: There is nothing to lay out. For a state that is declared and has no data.
+unsafe impl FixedLayout for () {}
+
 // SAFETY: Elements follow each other as in C.
 unsafe impl<T: FixedLayout, const N: usize> FixedLayout for [T; N] {}
 
