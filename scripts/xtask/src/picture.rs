@@ -87,10 +87,9 @@ pub fn draw(title: &str, transcript: &str) -> String {
         let Some((shapes, words)) = drawn else {
             continue;
         };
-        let _ = write!(
+        let _ = writeln!(
             rows,
-            r#"<rect class="band {}" x="{}" y="{top}" width="8" height="{ROW}"/>{shapes}
-"#,
+            r#"<rect class="band {}" x="{}" y="{top}" width="8" height="{ROW}"/>{shapes}"#,
             phase.class(),
             BAND - 4
         );
@@ -103,10 +102,9 @@ pub fn draw(title: &str, transcript: &str) -> String {
     let mut lanes = String::new();
     for (nr, object) in objects.iter().enumerate() {
         let (x, label) = (FIRST_LANE + LANE * nr, ROW * (nr + 1));
-        let _ = write!(
+        let _ = writeln!(
             lanes,
-            r#"<path class="lane" d="M{x} {} V{height}"/><path class="lane" d="M{x} {} H{}"/>{}
-"#,
+            r#"<path class="lane" d="M{x} {} V{height}"/><path class="lane" d="M{x} {} H{}"/>{}"#,
             label - 4,
             label - 4,
             text_x - 4,
