@@ -318,6 +318,14 @@ class Sweep:
             seen = snapshot(self.args.watch)
         compare(what, self.off, seen)
 
+    def check_on(self, what):
+        seen = snapshot(self.args.watch)
+        if seen != self.on:
+            # As above.
+            time.sleep(0.5)
+            seen = snapshot(self.args.watch)
+        compare(what, self.on, seen)
+
     def unload(self):
         self.module.disable()
         self.module.rmmod()
@@ -328,10 +336,11 @@ class Sweep:
         if error:
             raise Wrong(f"{what}: {errno.errorcode.get(error, error)}")
         self.module.wait_enabled()
-        on = snapshot(self.args.watch)
         if self.on is None:
-            self.on = on
-        compare(what, self.on, on)
+            # What a kworker still has to do.
+            time.sleep(0.5)
+            self.on = snapshot(self.args.watch)
+        self.check_on(what)
         self.unload()
         self.check_off(what)
 
@@ -389,7 +398,7 @@ class Sweep:
                 self.plain(f"{where}, the load after it")
         else:
             self.module.wait_enabled()
-            compare(f"{where}, loaded in spite", self.on, snapshot(self.args.watch))
+            self.check_on(f"{where}, loaded in spite")
             self.unload()
             self.check_off(f"{where}, loaded in spite, then unloaded")
 

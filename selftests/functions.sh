@@ -75,6 +75,9 @@
 #   wait_transition NAME      until NAME's transition has ended
 #   unload_mod NAME           waits for its last user, then rmmod
 #   set_param NAME PARAM VALUE  through /sys/module/NAME/parameters
+#   keeps_its_state NAME FUNC [ARG…]  NAME is enabled; a cumulative patch that does not
+#                             know its state is refused, and one that does takes its
+#                             place; FUNC is asked thrice if what NAME changed is so
 #   may_stay NAME             it cannot be unloaded (after a forced transition)
 #   KLP_SYSFS                 /sys/kernel/livepatch
 #
@@ -352,7 +355,7 @@ ktap_case()
 ktap_finish()
 {
 	local name="nothing is left behind and the kernel is sound" bad="" line mod
-	local complaint='BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|kmemleak: .* suspected'
+	local complaint='BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|detected (expedited )?stall|kmemleak: .* suspected'
 
 	klp__undo 0 > "$KLP_TMP/out" 2>&1
 	klp__comment < "$KLP_TMP/out"
@@ -368,7 +371,7 @@ ktap_finish()
 			diag "module $mod is still loaded"
 			bad=1
 		fi
-	done < "$KLP_TMP/loaded"
+	done < <(sort -u "$KLP_TMP/loaded")
 
 	# 128 is D (the kernel died somewhere), 512 is W (it warned).
 	klp__read /proc/sys/kernel/tainted
@@ -850,6 +853,25 @@ set_param()
 	write_file "/sys/module/$1/parameters/$2" "$3"
 }
 
+keeps_its_state()
+{
+	local mod=$1
+
+	shift
+	load_fails EINVAL test_klp_atomic_replace replace=1
+	log_has "Livepatch patch .test_klp_atomic_replace. is not compatible" ||
+		fail "refused for another reason"
+	expect_file "$KLP_SYSFS/$mod/enabled" 1
+	"$@"
+	load_lp test_klp_successor
+	wait_for test ! -e "$KLP_SYSFS/$mod" || fail "$mod was not replaced"
+	"$@"
+	unload_mod "$mod"
+	"$@"
+	disable_lp test_klp_successor
+	unload_mod test_klp_successor
+}
+
 may_stay()
 {
 	echo "$1" >> "$KLP_TMP/may_stay"
@@ -1014,15 +1036,15 @@ klp__match()
 
 expect_log()
 {
-	local wanted=() line
+	local wanted_lines=() line
 
 	while read -r line; do
-		[ -z "$line" ] || wanted+=("$line")
+		[ -z "$line" ] || wanted_lines+=("$line")
 	done
 	klp__select "$@"
-	if ! klp__match wanted; then
+	if ! klp__match wanted_lines; then
 		diag "the kernel's log ($*) is not as wanted:"
-		diff -u --label wanted --label seen <(printf '%s\n' "${wanted[@]}") <(klp__print_lines) >&2 || true
+		diff -u --label wanted --label seen <(printf '%s\n' "${wanted_lines[@]}") <(klp__print_lines) >&2 || true
 		fail "^ wanted by expect_log"
 	fi
 }

@@ -13,7 +13,7 @@
 LP=asm_trampoline
 NAIVE=naive_asm_trampoline
 TARGET=asm_target
-FILES=/sys/kernel/debug/$TARGET
+FILES=/sys/kernel/$TARGET
 TEST=test_klp_redirect
 TEST_TARGET=test_klp_redirect_target
 PARAMS=/sys/module/$TEST_TARGET/parameters
@@ -23,7 +23,7 @@ require_command python3
 require_config CONFIG_KPROBES=y CONFIG_X86_MSR
 require_ko $LP asm_naive $NAIVE $TARGET $TEST $TEST_TARGET ${TEST}_cost
 require_file $PROBES/list
-ktap_plan 17
+ktap_plan 19
 
 # expect_answers CHECKSUM PERCENT: what the target's files say, also as lines of the transcript
 expect_answers()
@@ -110,15 +110,13 @@ target_comes_later()
 	expect_answers "${WRONG[@]}"
 	unload_mod "$LP"
 	unload_mod "$TARGET"
-	expect_log "$LP" klp <<-'EOF'
-		asm_trampoline: pre_patch: vmlinux: routes: 1
-		asm_trampoline: post_patch: vmlinux: armed
-		asm_trampoline: pre_patch: asm_target: routes: 2
-		asm_trampoline: post_patch: asm_target: armed
-		asm_trampoline: pre_unpatch: vmlinux: disarmed, missed: 0
-		asm_trampoline: pre_unpatch: asm_target: disarmed, missed: 0
-		asm_trampoline: post_unpatch: vmlinux: drained
-		asm_trampoline: post_unpatch: asm_target: drained
+	expect_log klp <<-'EOF'
+		klp: vmlinux: 'rdmsr_safe_regs' is redirected
+		klp: asm_target: 'asm_target_checksum' is redirected
+		klp: asm_target: 'asm_target_percent' is redirected
+		klp: vmlinux: 'rdmsr_safe_regs' is no longer redirected
+		klp: asm_target: 'asm_target_checksum' is no longer redirected
+		klp: asm_target: 'asm_target_percent' is no longer redirected
 	EOF
 }
 
@@ -141,7 +139,7 @@ target_comes_and_goes()
 	unload_mod "$TARGET"
 }
 
-# rdmsr HEX: the ioctl X86_IOC_RDMSR_REGS, which calls rdmsr_safe_regs(): eax, or the error
+# rdmsr HEX: by the ioctl X86_IOC_RDMSR_REGS, which calls rdmsr_safe_regs(): eax, or the error
 rdmsr()
 {
 	python3 - "$1" <<-'EOF'
@@ -155,11 +153,25 @@ rdmsr()
 	EOF
 }
 
+# read_msr HEX: by read(): eax, or the error
+read_msr()
+{
+	python3 - "$1" <<-'EOF'
+		import os, struct, sys
+		try:
+		    data = os.pread(os.open("/dev/cpu/0/msr", os.O_RDONLY), 8, int(sys.argv[1], 16))
+		    print("eax %#x" % struct.unpack("2I", data)[0])
+		except OSError as error:
+		    print(error.strerror)
+	EOF
+}
+
 # MSR 0x4f is the serial number, 0x1b the APIC base: all that the other one shows is that reading still works.
 kernel_routine()
 {
 	local before apic
 
+	[ -e /dev/cpu/0/msr ] || modprobe -q msr
 	require_file /dev/cpu/0/msr
 	before=$(rdmsr 4f)
 	apic=$(rdmsr 1b)
@@ -168,9 +180,12 @@ kernel_routine()
 	[[ $apic = "eax 0xfee"* ]] || fail "APIC base: $apic"
 	load_lp "$LP"
 	expect_eq "serial number" "Input/output error" "$(rdmsr 4f)"
+	expect_eq "serial number by read()" "Input/output error" "$(read_msr 4f)"
 	expect_eq "APIC base" "$apic" "$(rdmsr 1b)"
+	expect_eq "APIC base by read()" "$apic" "$(read_msr 1b)"
 	disable_lp "$LP"
 	expect_eq "serial number" "$before" "$(rdmsr 4f)"
+	expect_eq "serial number by read()" "$before" "$(read_msr 4f)"
 	unload_mod "$LP"
 }
 
@@ -278,14 +293,69 @@ storm()
 	set_param "$TEST_TARGET" storm "$1"
 }
 
-thousand_rounds()
+set_probes()
 {
-	# Each round stops all processors twice, which takes its time where they are emulated.
-	KLP_WAIT=300
+	write_file "$PROBES/enabled" "$1"
+}
+
+# While root has switched all probes off a redirect has no effect, so it is refused; later it says so.
+probes_off()
+{
+	load_mod "$TEST_TARGET"
+	on_exit set_probes 1
+	set_probes 0
+	refused EPERM target test_redirect_sum "all kernel probes are switched off .*"
+	unload_mod "$TEST_TARGET"
+	load_lp "$TEST" target=test_redirect_sum
+	load_fails EPERM "$TEST_TARGET"
+	set_probes 1
 	load_mod "$TEST_TARGET"
 	storm "$TASKS"
-	load_lp "$TEST" target=test_redirect_sum rounds=1000
-	log_has "post_patch: $TEST_TARGET: armed after 1000 rounds" || fail "not armed"
+	sleep 1
+	expect_seen 0 1
+	set_probes 0
+	storm "$TASKS"
+	sleep 1
+	expect_seen 1 0
+	set_probes 1
+	storm "$TASKS"
+	sleep 1
+	expect_seen 0 1
+	set_probes 0
+	log_mark
+	disable_lp "$TEST"
+	log_has "^klp: $TEST_TARGET: 'test_redirect_sum' is not redirected: all kernel probes are switched off"
+	set_probes 1
+	storm 0
+	unload_mod "$TEST"
+	unload_mod "$TEST_TARGET"
+}
+
+# The author's pre_patch refuses when all is registered: no other callback would take it away.
+pre_patch_refuses()
+{
+	load_mod "$TEST_TARGET"
+	load_fails ENODEV "$TEST" target=test_redirect_sum refuse=Y
+	expect_eq "probes" 0 "$(wc -l < "$PROBES/list")"
+	unload_mod "$TEST_TARGET"
+}
+
+# The same instruction changes under the callers, by root's switch for all probes.
+hundred_rounds()
+{
+	local i
+
+	# Each round stops all processors twice, which takes its time where they are emulated.
+	KLP_WAIT=300
+	on_exit set_probes 1
+	load_mod "$TEST_TARGET"
+	storm "$TASKS"
+	load_lp "$TEST" target=test_redirect_sum
+	for ((i = 0; i < 100; i++)); do
+		set_probes 0
+		set_probes 1
+	done
+	sleep 1
 	expect_seen 1 1
 	disable_lp "$TEST"
 	storm 0
@@ -327,7 +397,7 @@ gives_back_at_once()
 	load_lp "$TEST" target=test_redirect_sum hold=Y
 	on_exit let_go hold
 	write_file "$KLP_SYSFS/$TEST/enabled" 0 &
-	wait_for log_has "pre_unpatch: $TEST_TARGET: disarmed"
+	wait_for log_has "^klp: $TEST_TARGET: 'test_redirect_sum' is no longer redirected"
 	storm "$TASKS"
 	sleep 1
 	expect_seen 1 0
@@ -413,7 +483,9 @@ ktap_case "Redirect refuses what the kernel forbids in the kernel" kernel_refusa
 ktap_case "Redirect refuses what the kernel forbids in a loaded target" target_refusals
 ktap_case "Redirect refuses what the kernel forbids in a target that loads" coming_target_refusals
 ktap_case "Redirect asks to come again while a target is being removed" going_target
-ktap_case "armed and disarmed 1000 times under many callers" thousand_rounds
+ktap_case "refused while all probes are switched off, and the log says so later" probes_off
+ktap_case "a pre_patch that fails leaves no probe behind" pre_patch_refuses
+ktap_case "switched off and on 100 times under many callers" hundred_rounds
 ktap_case "jump optimisation does not take the redirect away" stays_armed
 ktap_case "disarmed before the transition ends, not by it" gives_back_at_once
 ktap_case "no task is left in a replacement when its module goes" nobody_is_left

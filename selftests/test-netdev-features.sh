@@ -515,19 +515,13 @@ feature_that_no_card_has()
 # Callbacks revert, Drop only frees: the patch that took over owns the changed system.
 replaced()
 {
-	find_ko test_klp_atomic_replace >/dev/null || skip "test_klp_atomic_replace.ko is not built"
 	fresh_cards
 	load_lp "$LP"
-	load_lp test_klp_atomic_replace replace=1
-	wait_for test ! -e "$KLP_SYSFS/$LP"
-	unload_mod "$LP"
 	expect_gro "off [fixed]"
+	keeps_its_state "$LP" expect_gro "off [fixed]"
 	# Nobody watches any more.
 	reload_driver
-	give_names
 	expect_gro "on"
-	disable_lp test_klp_atomic_replace
-	unload_mod test_klp_atomic_replace
 	expect_log "$LP" <<-'EOF'
 		netdev_features: post_patch: virtio_net: rx-gro goes off
 		~ netdev_features: [a-z0-9]+: rx-gro taken, was on
@@ -618,6 +612,86 @@ plugging()
 		echo 1 > /sys/bus/pci/rescan
 		echo >> "$KLP_TMP/plugging"
 	done
+}
+
+# A card of our own that merges packets itself, CARD is its device. QEMU's have no such feature.
+add_card()
+{
+	load_mod test_klp_virtio_net "$@"
+	wait_for has_card || fail "virtio_net does not drive the card"
+	udev_settle
+	has_card
+}
+
+has_card()
+{
+	local at
+
+	for at in /sys/devices/test_klp_virtio_net/virtio*/net/*; do
+		CARD=${at##*/}
+		[ -d "$at" ] && return
+	done
+	return 1
+}
+
+card_says()
+{
+	expect_file "/sys/module/test_klp_virtio_net/parameters/$1" "$2"
+}
+
+# Without a control queue virtio_net dies of the attempt to switch rx-gro-hw.
+without_control_queue()
+{
+	fresh_cards
+	add_card control=0
+	expect_eq "rx-gro-hw of $CARD" "on [fixed]" "$(feature "$CARD" rx-gro-hw)"
+	load_fails EOPNOTSUPP "$LP" feature=rx-gro-hw
+	unload_mod test_klp_virtio_net
+	load_lp "$LP" feature=rx-gro-hw
+	add_card control=0
+	expect_eq "rx-gro-hw of $CARD" "on [fixed]" "$(feature "$CARD" rx-gro-hw)"
+	log_has "$LP: .*: rx-gro-hw is on, and the driver has fixed it" || fail "nobody tells of it"
+	disable_lp "$LP"
+	unload_mod "$LP"
+	unload_mod test_klp_virtio_net
+}
+
+# In the middle of its probe a card is not ready for commands.
+not_before_it_is_ready()
+{
+	fresh_cards
+	load_lp "$LP" feature=rx-gro-hw
+	add_card
+	becomes "rx-gro-hw of $CARD" "off [fixed]" feature "$CARD" rx-gro-hw
+	card_says commands 1
+	card_says early 0
+	disable_lp "$LP"
+	becomes "rx-gro-hw of $CARD" "on" feature "$CARD" rx-gro-hw
+	card_says commands 2
+	unload_mod "$LP"
+	unload_mod test_klp_virtio_net
+}
+
+# Neither is taken what the driver does not let go, nor called given back what it does not take.
+driver_refuses()
+{
+	fresh_cards
+	add_card refuse=1
+	load_lp "$LP" feature=rx-gro-hw
+	wait_for log_has "$LP: $CARD: rx-gro-hw cannot be taken now" || fail "nobody tells of it"
+	expect_eq "rx-gro-hw of $CARD" "on" "$(feature "$CARD" rx-gro-hw)"
+	expect_no_log "$LP: .* taken, was"
+	# The next chance is when it goes up.
+	set_param test_klp_virtio_net refuse 0
+	run ip link set "$CARD" up
+	expect_eq "rx-gro-hw of $CARD" "off [fixed]" "$(feature "$CARD" rx-gro-hw)"
+	run ip link set "$CARD" down
+	set_param test_klp_virtio_net refuse 1
+	disable_lp "$LP"
+	wait_for log_has "$LP: $CARD: rx-gro-hw given back, but is off \[requested on\], and was on" ||
+		fail "nobody tells that it did not come back"
+	unload_mod "$LP"
+	unload_mod test_klp_virtio_net
 }
 
 # Whoever holds RTNL may wait for a module, and that for klp_mutex.
@@ -742,7 +816,7 @@ naive()
 require_command ethtool ip
 require_config CONFIG_NET_NS
 require_module virtio_net
-require_ko "$LP" "$NAIVE"
+require_ko "$LP" "$NAIVE" test_klp_atomic_replace test_klp_successor test_klp_virtio_net
 if [ -n "${SSH_CONNECTION:-}" ]; then
 	skip "it takes the network down, through which you are logged in"
 fi
@@ -755,7 +829,7 @@ if [ "${#CARDS[@]}" -lt 2 ]; then
 	skip "needs two virtio network cards on the PCI bus, found ${#CARDS[@]}"
 fi
 
-ktap_plan 21
+ktap_plan 24
 reload_driver
 keep nic0 nic1
 on_exit reload_driver
@@ -775,9 +849,12 @@ ktap_case "traffic flows before, while and after" traffic
 ktap_case "a feature that is fixed" fixed_feature
 ktap_case "a feature that is wanted but off" feature_that_is_only_wanted
 ktap_case "a feature that no device has does no harm" feature_that_no_card_has
-ktap_case "R13: a patch that replaces it leaves the feature off" replaced
+ktap_case "R13: a successor that does not know of the feature is refused, another leaves it off" replaced
 ktap_case "bad input is refused" bad_input
 ktap_case "naive: the feature stays on, and a device elsewhere or later is missed" naive
+ktap_case "a card without a control queue" without_control_queue
+ktap_case "a card that appears is sent no command before it is ready" not_before_it_is_ready
+ktap_case "a driver that refuses to switch the feature" driver_refuses
 ktap_case "devices that come, go and move all the while" restless_devices
 ktap_case "a module is loaded under RTNL while the livepatch comes and goes" module_under_rtnl
 ktap_case "after rmmod every device has its own setting" removed_at_once

@@ -9,8 +9,8 @@
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"
 
-rules_needs rules_all rules_next rules_other rules_target rules_subset_{0..4}
-ktap_plan 22
+rules_needs rules_all rules_next rules_other rules_target rules_subset_{0..4} test_klp_tail_call
+ktap_plan 23
 
 # ANCHOR: r1
 r1_order()
@@ -641,6 +641,23 @@ r14_to_and_fro()
 	EOF
 }
 
+# As a jump it would leave no trace: the transition would end at once, and rmmod take the module from under the task.
+tail_call()
+{
+	load_mod rules_target
+	load_lp test_klp_tail_call
+	park
+	write_file "$KLP_SYSFS/test_klp_tail_call/enabled" 0
+	expect_stalled test_klp_tail_call
+	grep -q 'livepatch\.rules_target\.rules_target_enter+.* \[test_klp_tail_call\]' "/proc/$PARKED/stack" ||
+		fail "$(cat "/proc/$PARKED/stack")"
+	unpark
+	expect_eq "answer of the parked task" 7 "$ANSWERED"
+	wait_for test ! -e "$KLP_SYSFS/test_klp_tail_call"
+	unload_mod test_klp_tail_call
+	unload_mod rules_target
+}
+
 ktap_case "R1: the four callbacks run at their four moments" r1_order
 ktap_case "R1: pre_ callbacks run before the transition, post_ callbacks after it" r1_around
 ktap_case "R2: with any subset of callbacks left out the others run as before" r2_subsets
@@ -662,5 +679,6 @@ ktap_case "R12: reversing runs the callbacks, not the module's init or exit" r12
 ktap_case "R13: when replaced, no callback of the old patch runs, its state is freed, not reverted" r13_replaced
 ktap_case "R13: a replacement that is reversed leaves the old patch as it was" r13_reversed
 ktap_case "R14: a reversed unpatching transition runs post_patch again and keeps the state" r14_reversed
+ktap_case "a replacement that ends in a call of a function that sleeps stays on the stack" tail_call
 ktap_case "R14: unpatching that is reversed and asked for again ends well" r14_to_and_fro
 ktap_finish

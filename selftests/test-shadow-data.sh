@@ -5,7 +5,7 @@
 # field that struct sock lacks: attached to the sockets that are there and to those that
 # come, freed with them.
 #
-# xtask: modules=shadow-data,naive-shadow-data
+# xtask: modules=shadow-data,naive-shadow-data,selftests
 
 . "$(dirname "$0")/functions.sh"
 
@@ -14,8 +14,8 @@ NAIVE=naive_shadow_data
 
 require_command ip python3 awk
 require_file /proc/net/raw
-require_ko "$LP" "$NAIVE"
-ktap_plan 7
+require_ko "$LP" "$NAIVE" test_klp_atomic_replace test_klp_successor
+ktap_plan 10
 
 # hold NAME PROTOCOL [COUNT]: a process of that name holds raw sockets until it is killed
 hold()
@@ -117,8 +117,10 @@ same_lines()
 	hold early 200 3
 	before=$(cat /proc/net/raw)
 	load_lp "$LP"
+	expect_eq "fields of the heading and of the lines, with the new column" "$(awk '{ print NF + 1 }' <<< "$before")" \
+		"$(awk '{ print NF }' /proc/net/raw)"
 	expect_eq "/proc/net/raw without its last column" "$before" \
-		"$(sed -E 's/ (opener|[?]|-)$//' /proc/net/raw)"
+		"$(sed -E 's/ (opener|[?])$//' /proc/net/raw)"
 	disable_lp "$LP"
 	expect_eq "/proc/net/raw afterwards" "$before" "$(cat /proc/net/raw)"
 	unload_mod "$LP"
@@ -195,6 +197,84 @@ while True:
 	let_go "$churner"
 }
 
+# While tasks move back, and only then, sockets die without their fields. When the user thinks better of it, their
+# addresses may be those of others.
+reversed()
+{
+	local try
+
+	[ "$(nproc)" -gt 1 ] || skip "with one processor a transition is too quick to be reversed"
+	for try in $(seq 10); do
+		log_mark "try $try"
+		load_lp "$LP"
+		python3 - "$KLP_SYSFS/$LP/enabled" > "$KLP_TMP/openers" <<-'EOF' || fail "^ openers after a reversal"
+			import socket, sys, time
+			def sockets(name, protocol):
+			    open("/proc/self/comm", "w").write(name)
+			    return [socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) for _ in range(200)]
+			def enable(what):
+			    try:
+			        with open(sys.argv[1], "w") as f:
+			            f.write(what)
+			    except OSError:
+			        sys.exit(0)  # too late: it is gone
+			first = sockets("first", 206)
+			enable("0")
+			for s in first:
+			    s.close()
+			time.sleep(0.2)  # RCU frees them
+			second = sockets("second", 207)
+			enable("1")
+			while open(sys.argv[1].replace("enabled", "transition")).read() != "0\n":
+			    time.sleep(0.1)
+			for line in open("/proc/net/raw"):
+			    if ":00CF " in line:
+			        print(line.split()[13])
+		EOF
+		if log_has "reversing transition from unpatching to patching"; then
+			break
+		fi
+		wait_for test ! -e "$KLP_SYSFS/$LP"
+		unload_mod "$LP"
+	done
+	log_has "reversing transition from unpatching to patching" || fail "no transition could be reversed"
+	sort "$KLP_TMP/openers" | uniq -c
+	expect_eq "openers of the sockets of that time" "    200 ?" "$(sort "$KLP_TMP/openers" | uniq -c)"
+	disable_lp "$LP"
+	unload_mod "$LP"
+}
+
+# No socket fails for the sake of a column.
+no_memory()
+{
+	local at
+
+	find_ko fail_call >/dev/null || skip "fail_call.ko is not built for this kernel"
+	require_file /proc/self/make-it-fail
+	load_lp "$LP"
+	at=$(awk '$3 == "klp_shadow_get_or_alloc" { print $1 }' /proc/kallsyms)
+	load_mod fail_call "address=0x$at" retval=0
+	python3 -c '
+import socket
+open("/proc/self/make-it-fail", "w").write("1")
+s = [socket.socket(socket.AF_INET, socket.SOCK_RAW, 208) for _ in range(2)]
+open("/proc/self/make-it-fail", "w").write("0")
+print([line.split()[13].split("[")[0] for line in open("/proc/net/raw") if ":00D0 " in line])' > "$KLP_TMP/seen" ||
+		fail "the socket failed"
+	expect_file "$KLP_TMP/seen" "['-', 'python3']"
+	unload_mod fail_call
+	log_has "fail_call: calls: 2" || fail "not as many calls as sockets"
+	disable_lp "$LP"
+	unload_mod "$LP"
+}
+
+# Its fields outlive it, so a successor must know of them. They are shown by nobody then.
+declared()
+{
+	load_lp "$LP"
+	keeps_its_state "$LP" true
+}
+
 # a_socket PROTOCOL NAME: what is said of a socket of that process; of a wrong one, if there is one
 a_socket()
 {
@@ -226,5 +306,8 @@ ktap_case "nothing else of /proc/net/raw changes" same_lines
 ktap_case "a field dies with its socket" reuse
 ktap_case "sockets of another namespace" namespaces
 ktap_case "enabled and disabled while sockets come and go" churn
+ktap_case "R14: after a reversed unpatching no socket has the opener of another" reversed
+ktap_case "a socket does not fail for want of memory for the field" no_memory
+ktap_case "R13: a successor that does not know of the fields is refused" declared
 ktap_case "naive: a socket inherits the opener of another" naive
 ktap_finish

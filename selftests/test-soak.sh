@@ -10,10 +10,13 @@
 #
 # On a machine that is somebody's, `make run_tests` for example, it wants to be asked: by KLP_SEED.
 #
+# Not only the end counts: whenever a livepatch is in force, after a reversal too, what it changes must be as it says.
+#
 # What happens at once on two processors is what is looked for, and one of them goes away.
 #
 # xtask: clock=real cpus=2
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,selftests,shadow-data,state-handover,sysctl-update
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,selftests,shadow-data,state-handover
+# xtask: modules=sysctl-update nics=1
 
 . "$(dirname "$0")/functions.sh"
 . "$(dirname "$0")/rules.sh"
@@ -23,7 +26,7 @@ CYCLES=${KLP_CYCLES:-100}
 SECONDS_MAX=${KLP_SOAK_SECONDS:-240}
 LIMIT=net.ipv4.tcp_challenge_ack_limit
 PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "shadow_data"
-	"asm_trampoline" "state_handover" "rules_subset_1")
+	"asm_trampoline" "state_handover" "netdev_features" "rules_subset_1")
 TARGETS=(rules_target rules_other asm_target dummy veth)
 CPU=/sys/devices/system/cpu/cpu1/online
 
@@ -35,6 +38,32 @@ values()
 	sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max kernel.overflowuid
 	awk 'NR == 1 { print $NF }' /proc/softirqs
 	awk 'NR == 1 { print $NF }' /proc/net/raw
+	gro
+}
+
+gro()
+{
+	local nic
+
+	for nic in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
+		[ ! -d "$nic" ] || ethtool -k "${nic##*/}" | sed -n 's/^generic-receive-offload: //p'
+	done
+}
+
+# in_force LIVEPATCH: what it changes is as it says
+in_force()
+{
+	case $1 in
+	sysctl_update) file_is "/proc/sys/${LIMIT//.//}" 1000 ;;
+	failing_pre_patch) file_is /proc/sys/net/core/max_skb_frags 8 ;;
+	state_handover)
+		file_is /proc/sys/net/core/rmem_max 4194304 && file_is /proc/sys/net/core/wmem_max 4194304
+		;;
+	deferred_work) [ "$(awk 'NR == 1 { print $NF }' /proc/softirqs)" = peak/10ms ] ;;
+	shadow_data) [ "$(awk 'NR == 1 { print $NF }' /proc/net/raw)" = opener ] ;;
+	netdev_features) ! gro | grep -vxF "off [fixed]" ;;
+	rules_all) file_is "$UID_FILE" 60001 ;;
+	esac
 }
 
 sound()
@@ -159,6 +188,30 @@ readers()
 	EOF
 }
 
+# Opens and closes raw sockets, and never finds one of its own under another name: neither while tasks move nor after a
+# reversal, when the fields of before may be those of sockets that were closed by the old function.
+opener()
+{
+	exec python3 - "$KLP_TMP/enough" "$KLP_TMP/bad" "$KLP_TMP/opened" "$1" "$2" <<-'EOF'
+		import os, socket, sys, time
+		enough, bad, opened, name, protocol = sys.argv[1:]
+		open("/proc/self/comm", "w").write(name)
+		mine = ("?", "-", f"{name}[{os.getpid()}]")
+		while not os.path.exists(enough):
+		    sockets = [socket.socket(socket.AF_INET, socket.SOCK_RAW, int(protocol)) for _ in range(20)]
+		    for _ in range(3):
+		        for line in open("/proc/net/raw"):
+		            fields = line.split()
+		            if fields[1].endswith(":%04X" % int(protocol)) and len(fields) > 13 and fields[13] not in mine:
+		                open(bad, "a").write(f"{name}: {line}")
+		            if fields[-1] == mine[2]:
+		                open(opened, "a").write("1\n")
+		        time.sleep(0.05)
+		    for s in sockets:
+		        s.close()
+	EOF
+}
+
 # A transition waits, until the next look a second later, for whoever runs on another processor in that moment: always
 # one, then, as long as there is another processor. Without it most transitions would end before they can be reversed.
 always_running()
@@ -227,6 +280,11 @@ one_cycle()
 		turns=$((turns - 1))
 	done
 	wait_for has_ended "$mod" || fail "the transition of $mod does not end: $(klp__stuck)"
+	if file_is "$KLP_SYSFS/$mod/enabled" 1; then
+		# Work may have to run before.
+		wait_for in_force "$mod" || fail "$mod is enabled after $TURNS turns, and not in force: $(values)"
+		CHECKED=$((CHECKED + 1))
+	fi
 	nap 300
 	wait_for is_off "$mod" || fail "$mod cannot be disabled: $(klp__stuck)"
 	wait_for is_removed "$mod" || fail "$mod cannot be removed"
@@ -239,12 +297,13 @@ soak()
 	: > "$KLP_TMP/bad"
 	: > "$KLP_TMP/moved"
 	: > "$KLP_TMP/hotplugged"
+	: > "$KLP_TMP/opened"
 	printf '%s\n' "${TARGETS[@]}" "${PATCHES[@]%% *}" >> "$KLP_TMP/loaded"
 	for mod in "${TARGETS[@]}" "${PATCHES[@]%% *}"; do
 		on_exit klp__drop_mod "$mod"
 	done
-	save_sysctl "$LIMIT" net.core.max_skb_frags
-	sysctl -q -w "$LIMIT=100" net.core.max_skb_frags=17
+	save_sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max
+	sysctl -q -w "$LIMIT=100" net.core.max_skb_frags=17 net.core.rmem_max=212992 net.core.wmem_max=212992
 	uid_65534
 	values > "$KLP_TMP/values"
 	sound > "$KLP_TMP/before"
@@ -255,12 +314,15 @@ soak()
 	processors_come_and_go & pids+=($!)
 	memory_gets_scarce & pids+=($!)
 	readers & pids+=($!)
+	opener opener1 250 & pids+=($!)
+	opener opener2 251 & pids+=($!)
 	always_running & pids+=($!)
 	log_mark
 
 	RANDOM=$SEED
 	TURNS=0
 	REFUSED=0
+	CHECKED=0
 	started=$SECONDS
 	while [ "$cycle" -lt "$CYCLES" ] && [ $((SECONDS - started)) -lt "$SECONDS_MAX" ]; do
 		one_cycle
@@ -268,7 +330,7 @@ soak()
 		values | diff -u "$KLP_TMP/values" - >&2 || fail "^ $NOW has left that behind, in cycle $cycle"
 	done
 	reversals=$(log_since any | grep -c 'reversing transition' || true)
-	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $reversals reversals, $REFUSED loads refused," \
+	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $reversals reversals, $REFUSED loads refused, $CHECKED found in force," \
 		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"
 
 	touch "$KLP_TMP/enough"
@@ -283,6 +345,8 @@ soak()
 	expect_file "$CPU" 1
 	[ "$cycle" -gt 4 ] || fail "only $cycle cycles: this machine is too slow to say anything"
 	[ -s "$KLP_TMP/hotplugged" ] || fail "no processor ever went"
+	[ -s "$KLP_TMP/moved" ] || fail "no target ever came"
+	[ "$CHECKED" -gt 0 ] || fail "no livepatch was ever found in force"
 	sound > "$KLP_TMP/after"
 	diff -u "$KLP_TMP/before" "$KLP_TMP/after" >&2 || fail "^ the system is not as before"
 }
@@ -290,10 +354,11 @@ soak()
 if [ "${KLP_GUEST:-}" != 1 ] && [ -z "${KLP_SEED:-}" ]; then
 	skip "takes memory and a processor away: set KLP_SEED to run it on this machine"
 fi
-require_command awk python3 sysctl
+require_command awk ethtool python3 sysctl
 require_config CONFIG_HOTPLUG_CPU
 require_file "$CPU"
-require_module veth dummy
+require_module veth dummy virtio_net
+modprobe virtio_net
 rules_needs rules_all rules_target rules_other rules_subset_1 asm_target "${PATCHES[@]%% *}"
 ktap_plan 1
 ktap_case "many cycles leave the system as it was" soak

@@ -6,7 +6,7 @@
 #
 # With a second processor a transition takes until that one's idle task has seen it: so it can be reversed.
 #
-# xtask: modules=state-handover,naive-state-handover cpus=2
+# xtask: modules=state-handover,naive-state-handover,selftests cpus=2
 
 . "$(dirname "$0")/functions.sh"
 
@@ -18,8 +18,8 @@ NEW=4194304
 
 require_command sysctl python3
 require_file /proc/sys/net/core/rmem_max /proc/sys/net/core/wmem_max
-require_ko "$V1" "$V2" "$NAIVE"
-ktap_plan 9
+require_ko "$V1" "$V2" "$NAIVE" test_klp_atomic_replace test_klp_successor
+ktap_plan 11
 save_sysctl net.core.rmem_max net.core.wmem_max
 
 set_limits()
@@ -57,29 +57,55 @@ main_case()
 
 alone()
 {
-	set_limits 300000 400000
+	set_limits "$OLD" "$OLD"
 	load_lp "$V2"
 	expect_limits "$NEW" "$NEW"
 	unload "$V2"
-	expect_limits 300000 400000
+	expect_limits "$OLD" "$OLD"
 	expect_log "$V2" <<-'EOF'
 		state_handover: pre_patch: vmlinux
-		state_handover: post_patch: vmlinux: rmem_max was 300000, wmem_max was 400000
+		state_handover: post_patch: vmlinux: rmem_max was 212992, wmem_max was 212992
 		state_handover: pre_unpatch: vmlinux: gave back
 		state_handover: post_unpatch: vmlinux
 	EOF
 }
 
+# Any value but the old default is somebody's choice, whether higher or lower.
+chosen()
+{
+	local mod value
+
+	for value in 8192 212991 212993 4194303 4194305; do
+		for mod in "$V1" "$V2"; do
+			set_limits "$value" "$value"
+			load_lp "$mod"
+			expect_limits "$value" "$value"
+			unload "$mod"
+			expect_limits "$value" "$value"
+		done
+	done
+}
+
+declared()
+{
+	set_limits "$OLD" "$OLD"
+	load_lp "$V2"
+	if grep -qx CONFIG_DEBUG_KMEMLEAK=y <<< "$(klp__config)"; then
+		skip "kmemleak tells of the data that the successor does not take over"
+	fi
+	keeps_its_state "$V2" expect_limits "$NEW" "$NEW"
+}
+
 # The module of version 1 is still there when version 2 goes.
 order_of_removal()
 {
-	set_limits 300000 400000
+	set_limits "$OLD" "$OLD"
 	load_lp "$V1"
 	load_lp "$V2"
 	unload "$V2"
-	expect_limits 300000 400000
+	expect_limits "$OLD" "$OLD"
 	unload_mod "$V1"
-	expect_limits 300000 400000
+	expect_limits "$OLD" "$OLD"
 }
 
 downgrade()
@@ -190,7 +216,7 @@ many_times()
 	for _ in 1 2; do
 		load_lp "$V1"
 		load_lp "$V2"
-		expect_limits "$NEW" "$NEW"
+		expect_limits "$NEW" 400000
 		unload_mod "$V1"
 		unload "$V2"
 		expect_limits "$OLD" 400000
@@ -219,6 +245,8 @@ ktap_case "version 1 is removed last" order_of_removal
 ktap_case "a downgrade is refused with EINVAL while version 2 is enabled" downgrade
 ktap_case "R10: a reversed upgrade leaves version 1 in force" reversed
 ktap_case "values that somebody else has set are left alone" administrator
+ktap_case "limits that somebody has chosen stay, lower ones, too" chosen
+ktap_case "R13: a successor that does not know of the limits is refused" declared
 ktap_case "sockets get the buffers" sockets
 ktap_case "upgraded and removed many times" many_times
 ktap_case "naive: the limit stays raised after the last patch has gone" naive

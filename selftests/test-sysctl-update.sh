@@ -5,7 +5,7 @@
 # every network namespace that is still at 100, its reader is replaced, and what was
 # taken is given back.
 #
-# xtask: modules=sysctl-update,naive-sysctl-update
+# xtask: modules=sysctl-update,naive-sysctl-update,selftests
 
 . "$(dirname "$0")/functions.sh"
 
@@ -17,8 +17,8 @@ UNLIMITED=2147483647	# what this kernel gives to a new namespace
 require_command awk ip sysctl python3
 require_config CONFIG_NET_NS CONFIG_INET
 require_file "/proc/sys/${SYSCTL//.//}"
-require_ko "$LP" "$NAIVE"
-ktap_plan 13
+require_ko "$LP" "$NAIVE" test_klp_challenge test_klp_atomic_replace test_klp_successor
+ktap_plan 15
 
 # ---- the limit of a namespace; `init` is the one that the script runs in ----
 
@@ -413,6 +413,49 @@ syns_arrive()
 	}' /proc/self/net/netstat
 }
 
+# draw_at NS LIMIT: how the budget for that limit is drawn: its least value, and how many there are to choose from
+draw_at()
+{
+	in_ns "$1" sysctl -q -w "$SYSCTL=$2"
+	echo 1 | in_ns "$1" tee /proc/test_klp_challenge >/dev/null
+	in_ns "$1" "$KLP_DIR/syn_flood.py" --count 1 >&2
+	in_ns "$1" cat /proc/test_klp_challenge
+}
+
+# A replacement that differs from its original in anything but the fix is a defect. Here nothing may differ: the kernel has
+# had this fix for years.
+as_the_original()
+{
+	local limit limits=(0 1 2 99 100 101 1000 2147483645 2147483646 2147483647 -1 -100 -2147483648) original
+
+	load_mod test_klp_challenge
+	netns_add klp-old
+	no_socket_limit klp-old
+	for limit in "${limits[@]}"; do
+		draw_at klp-old "$limit" > "$KLP_TMP/original.$limit"
+	done
+	enable
+	for limit in "${limits[@]}"; do
+		original=$(cat "$KLP_TMP/original.$limit")
+		diag "limit $limit: $original"
+		case $limit in
+		"$UNLIMITED") expect_eq "limit $limit" "draws 0" "$original" ;;
+		*) grep -q '^draws 1 ' <<< "$original" || fail "limit $limit: the original did not draw once: $original" ;;
+		esac
+		expect_eq "limit $limit" "$original" "$(draw_at klp-old "$limit")"
+	done
+	disable
+	unload_mod test_klp_challenge
+}
+
+# Its change outlives it, so a successor must know of it.
+declared()
+{
+	netns_at klp-old 100
+	enable
+	keeps_its_state "$LP" expect_limits klp-old=1000
+}
+
 # ANCHOR: naive
 naive()
 {
@@ -442,5 +485,7 @@ ktap_case "each namespace's own limit holds, or none" traffic_own_limit
 ktap_case "the limit of the connection still holds" traffic_socket_limit
 ktap_case "the budget is drawn by the new reader" reader
 ktap_case "enabled and disabled under traffic, both orders" under_traffic
+ktap_case "the budget is that of the original at every limit" as_the_original
+ktap_case "R13: a successor that does not know of the limits is refused" declared
 ktap_case "naive: one namespace is changed, whatever its limit was" naive
 ktap_finish

@@ -13,11 +13,8 @@
 //!
 //! For a Rust function, `asm_target_percent`, the answer is the same: rustc emits no call to `__fentry__` either.
 
-use kernel::prelude::*;
-
 // ANCHOR: naive
 klp::livepatch! {
-    type: AsmNaive,
     name: "asm_naive",
     authors: ["The livepatch cookbook"],
     description: "List a function that ftrace cannot reach, and be refused",
@@ -32,14 +29,6 @@ klp::livepatch! {
     ],
 }
 // ANCHOR_END: naive
-
-struct AsmNaive;
-
-impl klp::Livepatch for AsmNaive {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 /// Never runs.
 unsafe extern "C" fn checksum(_words: *const u16, _count: usize) -> u16 {

@@ -5,14 +5,11 @@
 //! `asm_target` computes an Internet checksum in assembly and loses the carries, and a percentage in Rust, which is 0
 //! up to 99. Neither has a call to `__fentry__`, so the kernel refuses to patch them (see `asm_naive.rs`). The third
 //! routine is the kernel's own: `rdmsr_safe_regs()` serves the register ioctl of `/dev/cpu/*/msr`, which shall not give
-//! away the processor's serial number any more.
-//!
-//! Callbacks redirect the callers: they check and register in pre-patch, where a refusal is still possible, arm and
-//! disarm around the time in which the patch is in force, and wait in post-unpatch until no task is in a replacement.
+//! away the processor's serial number any more; nor shall `read()` of that file, which goes another way.
 //!
 //! ```text
 //! # insmod asm_target.ko
-//! # cd /sys/kernel/debug/asm_target
+//! # cd /sys/kernel/asm_target
 //! # cat checksum percent
 //! 0xb863
 //! 0
@@ -28,8 +25,6 @@
 
 mod msr;
 
-use core::marker::PhantomData;
-
 use kernel::{
     error::from_result,
     ffi::c_int,
@@ -42,89 +37,33 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: AsmTrampoline,
     name: "asm_trampoline",
     authors: ["The livepatch cookbook"],
     description: "Redirect the callers of wrong assembly and Rust code",
     license: "GPL",
     objects: [
-        vmlinux { stateful: Redirected<Kernel>, },
-        "asm_target" { stateful: Redirected<AsmTarget>, },
+        vmlinux {
+            functions: [
+                // SAFETY: As arch/x86/include/asm/msr.h declares it; its callers may sleep.
+                unsafe fn rdmsrq_safe_on_cpu(u32, u32, *mut u64) -> c_int = rdmsrq_safe_on_cpu,
+            ],
+            redirects: [
+                // SAFETY: As arch/x86/include/asm/msr.h declares it. It is called with interrupts off, and the
+                // replacement does not sleep.
+                unsafe fn rdmsr_safe_regs(*mut Gprs) -> c_int = rdmsr_safe_regs,
+            ],
+        },
+        "asm_target" {
+            redirects: [
+                // SAFETY: As checksum.S declares it. The replacement only computes.
+                unsafe fn asm_target_checksum(*const u16, usize) -> u16 = checksum,
+                // SAFETY: As asm_target.rs declares it. The replacement only computes.
+                unsafe fn asm_target_percent(u32, u32) -> u32 = percent,
+            ],
+        },
     ],
 }
 // ANCHOR_END: metadata
-
-struct AsmTrampoline;
-
-impl klp::Livepatch for AsmTrampoline {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
-
-// ANCHOR: routes
-/// What is redirected in one object.
-trait Routed: 'static {
-    const ROUTES: &'static [klp::Route];
-}
-
-struct Kernel;
-
-impl Routed for Kernel {
-    const ROUTES: &'static [klp::Route] = &klp::routes![
-        // SAFETY: As arch/x86/include/asm/msr.h declares it. It is called with interrupts off, and the replacement does
-        // not sleep.
-        unsafe fn rdmsr_safe_regs(*mut Gprs) -> c_int = rdmsr_safe_regs,
-    ];
-}
-
-struct AsmTarget;
-
-impl Routed for AsmTarget {
-    const ROUTES: &'static [klp::Route] = &klp::routes![
-        // SAFETY: As checksum.S declares it. The replacement only computes.
-        unsafe fn asm_target_checksum(*const u16, usize) -> u16 = checksum,
-        // SAFETY: As glue.rs declares it. The replacement only computes.
-        unsafe fn asm_target_percent(u32, u32) -> u32 = percent,
-    ];
-}
-// ANCHOR_END: routes
-
-// ANCHOR: callbacks
-/// The callbacks of an object, which differ in the routes only.
-struct Redirected<R>(PhantomData<R>);
-
-#[vtable]
-impl<R: Routed> klp::StatefulCallbacks for Redirected<R> {
-    type State = klp::Redirect;
-
-    /// All that the kernel may refuse, it refuses here.
-    fn pre_patch(obj: &klp::Object) -> impl PinInit<klp::Redirect, Error> {
-        let redirect = klp::Redirect::prepare(obj, R::ROUTES)?;
-        pr_info!("pre_patch: {obj}: routes: {}\n", R::ROUTES.len());
-        Ok(redirect)
-    }
-
-    fn post_patch(obj: &klp::Object, redirect: Pin<&klp::Redirect>) {
-        redirect.arm();
-        pr_info!("post_patch: {obj}: armed\n");
-    }
-
-    fn pre_unpatch(obj: &klp::Object, redirect: Pin<&klp::Redirect>) {
-        redirect.disarm();
-        pr_info!(
-            "pre_unpatch: {obj}: disarmed, missed: {}\n",
-            redirect.missed()
-        );
-    }
-
-    /// A task may have been preempted in a replacement: without the wait it would wake up in freed memory.
-    fn post_unpatch(obj: &klp::Object, redirect: Pin<KBox<klp::Redirect>>) {
-        drop(redirect);
-        pr_info!("post_unpatch: {obj}: drained\n");
-    }
-}
-// ANCHOR_END: callbacks
 
 // ANCHOR: replacements
 /// Replaces `asm_target_checksum()`: a carry comes back in at the bottom.
@@ -162,5 +101,18 @@ unsafe extern "C" fn rdmsr_safe_regs(gprs: *mut Gprs) -> c_int {
         }
         gprs.rdmsr().map(|()| 0)
     })
+}
+
+/// Replaces `rdmsrq_safe_on_cpu()`, which `read()` of the file calls: reads as the ioctl does, and so is refused as well.
+///
+/// # Safety
+///
+/// As for the function: `value` must be valid for a write, and the caller may sleep.
+unsafe extern "C" fn rdmsrq_safe_on_cpu(cpu: u32, msr: u32, value: *mut u64) -> c_int {
+    let mut gprs = Gprs::of(msr);
+    let ret = gprs.rdmsr_on(cpu);
+    // SAFETY: The duty of this function; the function writes also when it fails.
+    unsafe { value.write(gprs.value()) };
+    from_result(|| ret.map(|()| 0))
 }
 // ANCHOR_END: replacements

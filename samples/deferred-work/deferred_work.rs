@@ -41,7 +41,6 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: SoftirqPeaks,
     name: "deferred_work",
     authors: ["The livepatch cookbook"],
     description: "Show the peaks of softirqs in /proc/softirqs",
@@ -59,12 +58,6 @@ klp::livepatch! {
 // ANCHOR_END: metadata
 
 struct SoftirqPeaks;
-
-impl klp::Livepatch for SoftirqPeaks {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: callbacks
 #[vtable]

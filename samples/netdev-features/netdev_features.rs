@@ -44,6 +44,10 @@ klp::livepatch! {
     authors: ["The livepatch cookbook"],
     description: "Take a feature from every virtio_net device",
     license: "GPL",
+    states: [
+        /// A cumulative patch that does not know of the feature ("feat") is refused: nobody would give it back.
+        static TAKEN: () = { id: 0x6665_6174, version: 1 },
+    ],
     objects: [
         "virtio_net" { callbacks: NetdevFeatures, },
     ],

@@ -56,11 +56,13 @@ pub(crate) unsafe fn show<'a>(
     }
 }
 
-/// A process, as it was at some moment.
-#[derive(Clone, Copy)]
-pub(crate) struct Process {
-    pid: i32,
-    comm: [u8; 16],
+klp::fixed_layout! {
+    /// A process, as it was at some moment.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Process {
+        pid: i32,
+        comm: [u8; 16],
+    }
 }
 
 impl Process {

@@ -42,11 +42,15 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: RawOpener,
     name: "shadow_data",
     authors: ["The livepatch cookbook"],
     description: "Show who opened each raw socket in /proc/net/raw",
     license: "GPL",
+    states: [
+        /// A cumulative patch that does not know of the field ("rawo") is refused: it would leave it on every socket, and
+        /// the next socket at such an address would have the opener of the one before.
+        static FIELD: () = { id: OPENER_ID, version: 1 },
+    ],
     objects: [
         vmlinux {
             callbacks: RawOpener,
@@ -62,9 +66,12 @@ klp::livepatch! {
 // ANCHOR_END: metadata
 
 // ANCHOR: field
+/// The id of the shadow variable, and of the state that says that it is there: "rawo".
+const OPENER_ID: usize = 0x7261_776f;
+
 /// The field that `struct sock` lacks.
 // SAFETY: No other patch uses this id, and the type is plain data.
-static OPENER: klp::Shadow<bindings::sock, Process> = unsafe { klp::Shadow::new(0x7261_776f) };
+static OPENER: klp::Shadow<bindings::sock, Process> = unsafe { klp::Shadow::new(OPENER_ID) };
 
 /// Whether every task runs the new functions, so that a field is where a socket is.
 static COMPLETE: Atomic<bool> = Atomic::new(false);
@@ -72,18 +79,15 @@ static COMPLETE: Atomic<bool> = Atomic::new(false);
 
 struct RawOpener;
 
-impl klp::Livepatch for RawOpener {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
-
 // ANCHOR: callbacks
 #[vtable]
 impl klp::Callbacks for RawOpener {
     /// Every socket that is made from now on gets the field in [`hash`]; those that exist get it here. One that is made
     /// at this moment may get it twice, of which the first stays, but never not at all.
     fn post_patch(obj: &klp::Object) {
+        // After an unpatching that was reversed there are fields of before. Tasks that had moved back have closed their
+        // sockets by the old function, and others may have opened theirs at the same addresses.
+        OPENER.free_all();
         COMPLETE.store(true, Relaxed);
         raw::for_each(attach_to_existing);
         pr_info!("post_patch: {obj}: attached to the sockets that were here\n");
@@ -118,9 +122,8 @@ unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
     unsafe { raw::hash(sk) };
     // After the lock of the table was held, as in `post_patch`: either this sees `COMPLETE`, or the walk sees `sk`.
     if COMPLETE.load(Relaxed) {
-        if let Err(error) = OPENER.attach(sk, GFP_KERNEL, Process::current()) {
-            return error.to_errno();
-        }
+        // FIX: the socket remembers who opened it. Without memory it does not: no socket fails for the sake of a column.
+        let _ = OPENER.attach(sk, GFP_KERNEL, Process::current());
     }
     0
 }

@@ -21,21 +21,25 @@ pub(crate) const STATE: usize = 0x736f_636b;
 /// The data of the state in version 1: what `net.core.rmem_max` was.
 pub(crate) type V1 = Original;
 
-/// The data of the state in version 2.
-#[derive(Default)]
-pub(crate) struct V2 {
-    pub(crate) rmem_max: Original,
-    pub(crate) wmem_max: Original,
+klp::fixed_layout! {
+    /// The data of the state in version 2.
+    #[derive(Default)]
+    pub(crate) struct V2 {
+        pub(crate) rmem_max: Original,
+        pub(crate) wmem_max: Original,
+    }
 }
 // ANCHOR_END: agreed
 
+/// The default of many years, in bytes, and that of today.
+const OLD: u32 = 212_992;
 const FIXED: u32 = 4 << 20;
 
 // ANCHOR: limit
-/// The value that a limit had before a patch raised it; 0 while it is not raised.
-///
-/// It passes from one module to another, so it holds no pointer into either.
-pub(crate) struct Original(Atomic<u32>);
+klp::fixed_layout! {
+    /// The value that a limit had before a patch raised it; 0 while it is not raised.
+    pub(crate) struct Original(Atomic<u32>);
+}
 
 impl Default for Original {
     fn default() -> Self {
@@ -44,12 +48,13 @@ impl Default for Original {
 }
 
 impl Original {
-    /// Raises `limit` to 4 MB and keeps what it was; leaves a limit alone that is as high or already raised.
+    /// Raises `limit` to 4 MB and keeps what it was. Any value but the old default is an administrator's choice and stays,
+    /// a lower one, too.
     pub(crate) fn raise(&self, limit: &Atomic<u32>) {
-        let now = limit.load(Relaxed);
-        // An administrator may write at this very moment; the exchange loses no write of his.
-        if self.get() == 0 && now < FIXED && limit.cmpxchg(now, FIXED, Full).is_ok() {
-            self.set(now);
+        // FIX: the default of a kernel that is up. An administrator may write at this very moment; the exchange loses no
+        // write of his.
+        if self.get() == 0 && limit.cmpxchg(OLD, FIXED, Full).is_ok() {
+            self.set(OLD);
         }
     }
 

@@ -42,7 +42,6 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
-    type: BufferLimits,
     name: "state_handover",
     authors: ["The livepatch cookbook"],
     description: "Raise net.core.rmem_max and net.core.wmem_max",
@@ -59,12 +58,6 @@ klp::livepatch! {
 // ANCHOR_END: metadata
 
 struct BufferLimits;
-
-impl klp::Livepatch for BufferLimits {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: callbacks
 #[vtable]

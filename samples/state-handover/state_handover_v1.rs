@@ -20,7 +20,6 @@ use limits::{
 klp::bindings!();
 
 klp::livepatch! {
-    type: BufferLimits,
     name: "state_handover_v1",
     authors: ["The livepatch cookbook"],
     description: "Raise net.core.rmem_max",
@@ -36,12 +35,6 @@ klp::livepatch! {
 }
 
 struct BufferLimits;
-
-impl klp::Livepatch for BufferLimits {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: callbacks
 #[vtable]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The part of the network stack that the patch touches, each call wrapped once.
+//! The part of the network stack that the patch touches, each call wrapped once, and the functions that it replaces.
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/tcp.h`](srctree/include/net/tcp.h)
@@ -9,6 +9,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
+        Full,
         Relaxed, //
     },
     types::Opaque, //
@@ -18,7 +19,7 @@ use crate::bindings;
 
 /// A network namespace.
 #[repr(transparent)]
-pub(crate) struct Net(Opaque<bindings::net>);
+struct Net(Opaque<bindings::net>);
 
 impl Net {
     /// # Safety
@@ -30,31 +31,31 @@ impl Net {
     }
 
     /// What names the namespace as long as the system runs, unlike its address: `net_cookie` is never used again.
-    pub(crate) fn cookie(&self) -> u64 {
+    fn cookie(&self) -> u64 {
         // SAFETY: The namespace is alive, and the field is written once, before anybody can see the namespace.
         unsafe { (*self.0.get()).net_cookie }
     }
 
     /// `net.ipv4.tcp_challenge_ack_limit`: challenge ACKs a second; `INT_MAX` for no limit.
-    pub(crate) fn limit(&self) -> &Atomic<i32> {
+    fn limit(&self) -> &Atomic<i32> {
         // SAFETY: The field is valid, and all that access it do so by single, marked accesses or as a sysctl does.
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).ipv4.sysctl_tcp_challenge_ack_limit) }
     }
 
     /// The second for which [`Net::budget`] holds.
-    pub(crate) fn second(&self) -> &Atomic<u32> {
+    fn second(&self) -> &Atomic<u32> {
         // SAFETY: As in `limit`.
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).ipv4.tcp_challenge_timestamp) }
     }
 
     /// The challenge ACKs that may still be sent in this second.
-    pub(crate) fn budget(&self) -> &Atomic<u32> {
+    fn budget(&self) -> &Atomic<u32> {
         // SAFETY: As in `limit`.
         unsafe { Atomic::from_ptr(&raw mut (*self.0.get()).ipv4.tcp_challenge_count) }
     }
 
     /// Counts a challenge ACK in `TcpExt: TCPChallengeACK`.
-    pub(crate) fn count_challenge_ack(&self) {
+    fn count_challenge_ack(&self) {
         self.count(bindings::LINUX_MIB_TCPCHALLENGEACK as c_int);
     }
 
@@ -84,18 +85,18 @@ impl Net {
 ///
 /// Process context; may sleep. The semaphore nests inside RTNL and, as taken here, inside `klp_mutex`; nobody takes
 /// either of these while holding it.
-pub(crate) struct Namespaces(());
+struct Namespaces(());
 
 impl Namespaces {
     /// Takes `net_rwsem` for reading.
-    pub(crate) fn lock() -> Self {
+    fn lock() -> Self {
         // SAFETY: The semaphore is a static of the kernel.
         unsafe { bindings::down_read(&raw mut bindings::net_rwsem) };
         Self(())
     }
 
     /// The namespaces, the first one included.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Net> {
+    fn iter(&self) -> impl Iterator<Item = &Net> {
         let head = &raw mut bindings::net_namespace_list;
         // SAFETY: `net_rwsem` guards the list, whose head and links are valid.
         let next = move |link: *mut bindings::list_head| unsafe { (*link).next };
@@ -114,18 +115,18 @@ impl Drop for Namespaces {
 }
 
 /// A TCP connection, as the receive path passes it to [`Sock::from_raw`]'s caller.
-pub(crate) struct Sock(*mut bindings::sock);
+struct Sock(*mut bindings::sock);
 
 impl Sock {
     /// # Safety
     ///
     /// `sk` must be a TCP socket that the caller owns or holds a reference to while the value lives.
-    pub(crate) unsafe fn from_raw(sk: *mut bindings::sock) -> Self {
+    unsafe fn from_raw(sk: *mut bindings::sock) -> Self {
         Self(sk)
     }
 
     /// The namespace of the socket.
-    pub(crate) fn net(&self) -> &Net {
+    fn net(&self) -> &Net {
         // SAFETY: The socket is alive and holds its namespace.
         unsafe { Net::from_raw(bindings::rust_helper_sock_net(self.0)) }
     }
@@ -136,14 +137,14 @@ impl Sock {
     }
 
     /// Whether this connection was answered too recently to be answered again.
-    pub(crate) fn is_rate_limited(&self) -> bool {
+    fn is_rate_limited(&self) -> bool {
         // SAFETY: The field is valid and accessed by single, marked accesses.
         let last = unsafe { Atomic::from_ptr(&raw mut (*self.tcp()).last_oow_ack_time) };
         self.net().is_rate_limited(last)
     }
 
     /// Sends an ACK; with `reflect`, carrying the ECN bits of the peer's SYN (AccECN).
-    pub(crate) fn send_ack(&self, reflect: bool) {
+    fn send_ack(&self, reflect: bool) {
         let tp = self.tcp();
         // SAFETY: The socket is alive and locked by the receive path.
         unsafe {
@@ -158,7 +159,7 @@ impl Sock {
 }
 
 /// A connection that is still being set up, with the packet that arrived for it.
-pub(crate) struct Request {
+struct Request {
     listener: Sock,
     skb: *mut bindings::sk_buff,
     req: *mut bindings::request_sock,
@@ -168,7 +169,7 @@ impl Request {
     /// # Safety
     ///
     /// The pointers must be the arguments of `tcp_reqsk_send_challenge_ack()`, and the value must not outlive that call.
-    pub(crate) unsafe fn from_raw(
+    unsafe fn from_raw(
         sk: *mut bindings::sock,
         skb: *mut bindings::sk_buff,
         req: *mut bindings::request_sock,
@@ -182,12 +183,12 @@ impl Request {
     }
 
     /// The namespace of the listening socket.
-    pub(crate) fn net(&self) -> &Net {
+    fn net(&self) -> &Net {
         self.listener.net()
     }
 
     /// As [`Sock::is_rate_limited`].
-    pub(crate) fn is_rate_limited(&self) -> bool {
+    fn is_rate_limited(&self) -> bool {
         // SAFETY: The request is alive; the field is accessed by single, marked accesses.
         let last = unsafe {
             let req = kernel::container_of!(self.req, bindings::tcp_request_sock, req.req);
@@ -197,7 +198,7 @@ impl Request {
     }
 
     /// Sends an ACK on behalf of the request.
-    pub(crate) fn send_ack(&self) {
+    fn send_ack(&self) {
         // SAFETY: The request is alive, and its operations are set for as long as it lives.
         unsafe {
             if let Some(send_ack) = (*(*self.req).rsk_ops).send_ack {
@@ -214,12 +215,126 @@ fn jiffies() -> usize {
 }
 
 /// Seconds since boot, as the limit counts them.
-pub(crate) fn seconds() -> u32 {
+fn seconds() -> u32 {
     (jiffies() / bindings::CONFIG_HZ as usize) as u32
 }
 
-/// A random number from `floor` to `ceil`, both included.
-pub(crate) fn random(floor: u32, ceil: u32) -> u32 {
-    // SAFETY: The function has no duties beyond the order of its arguments.
-    unsafe { bindings::rust_helper_get_random_u32_inclusive(floor, ceil.max(floor)) }
+/// A random number from `floor` to `ceil`, both included; any number at all if `ceil` is one less than `floor`.
+fn random(floor: u32, ceil: u32) -> u32 {
+    // SAFETY: The function computes.
+    unsafe { bindings::rust_helper_get_random_u32_inclusive(floor, ceil) }
 }
+
+// ANCHOR: candidate
+/// A namespace that was at the vulnerable default, named by its cookie because it may die at any time.
+struct Candidate {
+    cookie: u64,
+    raised: Atomic<bool>,
+}
+// ANCHOR_END: candidate
+
+/// The namespaces that the patch may change, by their cookies.
+pub(crate) struct Candidates(KVec<Candidate>);
+
+// ANCHOR: walk
+impl Candidates {
+    /// Those that are at `limit`, under the lock that the kernel walks them with.
+    pub(crate) fn collect(limit: i32) -> Result<Self> {
+        let mut candidates = KVec::new();
+        for net in Namespaces::lock().iter() {
+            if net.limit().load(Relaxed) == limit {
+                let candidate = Candidate {
+                    cookie: net.cookie(),
+                    raised: Atomic::new(false),
+                };
+                candidates.push(candidate, GFP_KERNEL)?;
+            }
+        }
+        candidates.sort_unstable_by_key(|candidate| candidate.cookie);
+        Ok(Self(candidates))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Changes the limit of each that is not `raised` yet (or is, to change it back), if it is still at `from`.
+    pub(crate) fn swap(&self, from: i32, to: i32, raised: bool) {
+        let mut count = 0;
+        for net in Namespaces::lock().iter() {
+            let Ok(at) = self.0.binary_search_by_key(&net.cookie(), |c| c.cookie) else {
+                continue;
+            };
+            if self.0[at].raised.load(Relaxed) != raised {
+                // An administrator may write at this very moment; the exchange loses no write of his.
+                let swapped = net.limit().cmpxchg(from, to, Full).is_ok();
+                self.0[at].raised.store(raised && swapped, Relaxed);
+                count += usize::from(swapped);
+            }
+        }
+        pr_info!("{count} limits from {from} to {to}\n");
+    }
+}
+// ANCHOR_END: walk
+
+// ANCHOR: reader
+/// Replaces `tcp_send_challenge_ack()`.
+///
+/// # Safety
+///
+/// As the function that it replaces: `sk` must be a TCP socket that the receive path has locked.
+pub(crate) unsafe extern "C" fn send_challenge_ack(
+    sk: *mut bindings::sock,
+    accecn_reflector: bool,
+) {
+    // SAFETY: The duty of this function.
+    let sk = unsafe { Sock::from_raw(sk) };
+    if !sk.is_rate_limited() && challenge_ack_allowed(sk.net()) {
+        sk.net().count_challenge_ack();
+        sk.send_ack(accecn_reflector);
+    }
+}
+
+/// Replaces `tcp_reqsk_send_challenge_ack()`.
+///
+/// # Safety
+///
+/// As the function that it replaces: all three must be alive for the time of the call.
+pub(crate) unsafe extern "C" fn reqsk_send_challenge_ack(
+    sk: *mut bindings::sock,
+    skb: *mut bindings::sk_buff,
+    req: *mut bindings::request_sock,
+) {
+    // SAFETY: The duty of this function.
+    let request = unsafe { Request::from_raw(sk, skb, req) };
+    if !request.is_rate_limited() && challenge_ack_allowed(request.net()) {
+        request.net().count_challenge_ack();
+        request.send_ack();
+    }
+}
+
+/// Takes one challenge ACK from the budget of this second, which is random between half the limit and one and a half.
+fn challenge_ack_allowed(net: &Net) -> bool {
+    // Read once, as by READ_ONCE(): a callback or an administrator may change the limit between two reads.
+    let limit = net.limit().load(Relaxed);
+    if limit == i32::MAX {
+        return true;
+    }
+    let now = seconds();
+    if net.second().load(Relaxed) != now {
+        // The original's arithmetic to the bit: it wraps, so that 0 gives a budget that hardly limits at all. Who thinks
+        // that this is wrong fixes it in a patch of its own.
+        let limit = limit as u32;
+        let half = limit.wrapping_add(1) >> 1;
+        let most = limit.wrapping_add(half).wrapping_sub(1);
+        net.second().store(now, Relaxed);
+        net.budget().store(random(half, most), Relaxed);
+    }
+    // Two CPUs may take the same one; the limit is no exact count, in the kernel neither.
+    let left = net.budget().load(Relaxed);
+    if left > 0 {
+        net.budget().store(left - 1, Relaxed);
+    }
+    left > 0
+}
+// ANCHOR_END: reader

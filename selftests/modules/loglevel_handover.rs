@@ -15,12 +15,6 @@ use crate::{
 
 pub(crate) struct Loglevel;
 
-impl klp::Livepatch for Loglevel {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
-
 #[vtable]
 impl klp::Callbacks for Loglevel {
     fn pre_patch(obj: &klp::Object) -> Result {

@@ -12,7 +12,6 @@ use klp::{
 };
 
 klp::livepatch! {
-    type: Next,
     name: "rules_next",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a cumulative successor",
@@ -31,12 +30,6 @@ klp::livepatch! {
 }
 
 struct Next;
-
-impl klp::Livepatch for Next {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 #[vtable]
 impl Callbacks for Next {

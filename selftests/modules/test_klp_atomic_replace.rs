@@ -15,7 +15,6 @@ klp::param! {
 }
 
 klp::livepatch! {
-    type: Meminfo,
     name: "test_klp_atomic_replace",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: atomic replace",
@@ -29,14 +28,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct Meminfo;
-
-impl klp::Livepatch for Meminfo {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn livepatch_meminfo_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {

@@ -14,7 +14,6 @@ klp::param! {
 }
 
 klp::livepatch! {
-    type: Demo,
     name: "test_klp_callbacks_demo",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: callbacks of three objects",
@@ -33,12 +32,6 @@ klp::livepatch! {
 }
 
 struct Demo;
-
-impl klp::Livepatch for Demo {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 #[vtable]
 impl klp::Callbacks for Demo {

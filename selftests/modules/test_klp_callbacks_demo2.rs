@@ -11,7 +11,6 @@ klp::param! {
 }
 
 klp::livepatch! {
-    type: Demo,
     name: "test_klp_callbacks_demo2",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: callbacks and atomic replace",
@@ -23,12 +22,6 @@ klp::livepatch! {
 }
 
 struct Demo;
-
-impl klp::Livepatch for Demo {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 #[vtable]
 impl klp::Callbacks for Demo {

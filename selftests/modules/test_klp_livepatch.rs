@@ -11,7 +11,6 @@ use kernel::{
 };
 
 klp::livepatch! {
-    type: Cmdline,
     name: "test_klp_livepatch",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: one function of the kernel",
@@ -24,14 +23,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct Cmdline;
-
-impl klp::Livepatch for Cmdline {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 klp::traceable! {

@@ -11,7 +11,6 @@ use kernel::{
 };
 
 klp::livepatch! {
-    type: ModTarget,
     name: "test_klp_mod_patch",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: one function of a module",
@@ -24,14 +23,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct ModTarget;
-
-impl klp::Livepatch for ModTarget {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn livepatch_mod_target_show(m: *mut seq_file, _v: *mut c_void) -> c_int {

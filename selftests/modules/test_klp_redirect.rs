@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Livepatch test: `klp::Redirect` on routines that it must accept or refuse, and armed many times.
+//! Livepatch test: redirects of routines that must be accepted or refused.
 //!
 //! In `test_klp_redirect_target` it redirects the routine that `target` names. In the kernel itself it redirects the one
 //! that `kernel` names, which is refused.
@@ -14,41 +14,44 @@ use kernel::{
 };
 
 klp::livepatch! {
-    type: TestRedirect,
     name: "test_klp_redirect",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: redirect code that ftrace cannot reach",
     license: "GPL",
     objects: [
-        vmlinux { stateful: Refused, },
-        "test_klp_redirect_target" { stateful: TestRedirect, },
+        vmlinux {
+            callbacks: Holds,
+            // SAFETY: All are refused.
+            redirects: [
+                unsafe fn no_such_routine(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Missing,
+                unsafe fn exc_int3(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Noinstr,
+                unsafe fn entry_SYSCALL_64(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Entry,
+                unsafe fn kprobe_int3_handler(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Blacklisted,
+                unsafe fn init_once(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Several,
+                unsafe fn cmdline_proc_show(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Traced,
+                unsafe fn test_redirect_sum(u64, u64) -> u64 = difference where KERNEL.get() == KernelRoutine::Elsewhere,
+            ],
+        },
+        "test_klp_redirect_target" {
+            stateful: TestRedirect,
+            // SAFETY: Refused, or `sum` of the target; the replacement computes and returns.
+            redirects: [
+                unsafe fn test_redirect_sum(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Sum,
+                unsafe fn no_such_routine(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Missing,
+                unsafe fn test_redirect_noinstr(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Noinstr,
+                unsafe fn test_redirect_nokprobe(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Blacklisted,
+                unsafe fn test_redirect_twice(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Several,
+                unsafe fn test_redirect_plain(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Traced,
+                unsafe fn test_redirect_data(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Data,
+                unsafe fn rdmsr_safe_regs(u64, u64) -> u64 = difference where TARGET.get() == TargetRoutine::Elsewhere,
+            ],
+        },
     ],
 }
 
-/// Declares an enum parameter whose words are names of routines, and the route from each of them.
-macro_rules! routine {
-    ($static:ident($name:literal): $enum:ident { $($variant:ident = $routine:literal),+ $(,)? }, $text:literal) => {
-        klp::param! {
-            static $static($name): enum $enum { None = "none", $($variant = $routine),+ } = $enum::None, 0o444, $text
-        }
-
-        impl $enum {
-            fn routes(self) -> &'static [klp::Route] {
-                match self {
-                    Self::None => &[],
-                    $(Self::$variant => {
-                        // SAFETY: Refused, or `sum` of the target; the replacement computes and returns.
-                        static ROUTES: [klp::Route; 1] = klp::routes![unsafe fn $routine(u64, u64) -> u64 = difference];
-                        &ROUTES
-                    })+
-                }
-            }
-        }
-    };
-}
-
-routine! {
-    KERNEL("kernel"): KernelRoutine {
+klp::param! {
+    static KERNEL("kernel"): enum KernelRoutine {
+        None = "none",
         Missing = "no_such_routine",
         Noinstr = "exc_int3",
         Entry = "entry_SYSCALL_64",
@@ -56,12 +59,12 @@ routine! {
         Several = "init_once",
         Traced = "cmdline_proc_show",
         Elsewhere = "test_redirect_sum",
-    },
-    "the routine of the kernel to redirect"
+    } = KernelRoutine::None, 0o444, "the routine of the kernel to redirect"
 }
 
-routine! {
-    TARGET("target"): TargetRoutine {
+klp::param! {
+    static TARGET("target"): enum TargetRoutine {
+        None = "none",
         Sum = "test_redirect_sum",
         Missing = "no_such_routine",
         Noinstr = "test_redirect_noinstr",
@@ -70,12 +73,7 @@ routine! {
         Traced = "test_redirect_plain",
         Data = "test_redirect_data",
         Elsewhere = "rdmsr_safe_regs",
-    },
-    "the routine of the target to redirect"
-}
-
-klp::param! {
-    static ROUNDS("rounds"): u32 = 0, 0o444, "how often to arm and disarm before it stays armed"
+    } = TargetRoutine::None, 0o444, "the routine of the target to redirect"
 }
 
 klp::param! {
@@ -83,61 +81,44 @@ klp::param! {
 }
 
 klp::param! {
-    static HOLD("hold"): bool = false, 0o644, "keep what was disarmed as long as this is set"
+    static HOLD("hold"): bool = false, 0o644, "what comes after the transition waits as long as this is set"
+}
+
+klp::param! {
+    static REFUSE("refuse"): bool = false, 0o644, "pre_patch fails, after everything is registered"
 }
 
 struct TestRedirect;
 
-impl klp::Livepatch for TestRedirect {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
-
 #[vtable]
 impl klp::StatefulCallbacks for TestRedirect {
-    type State = klp::Redirect;
+    type State = ();
 
-    fn pre_patch(obj: &klp::Object) -> impl PinInit<klp::Redirect, Error> {
-        klp::Redirect::prepare(obj, TARGET.get().routes())
-    }
-
-    fn post_patch(obj: &klp::Object, redirect: Pin<&klp::Redirect>) {
-        let rounds = ROUNDS.get();
-        for _ in 0..rounds {
-            redirect.arm();
-            redirect.disarm();
+    fn pre_patch(_obj: &klp::Object) -> impl PinInit<(), Error> {
+        match REFUSE.get() {
+            true => Err(ENODEV),
+            false => Ok(()),
         }
-        redirect.arm();
-        pr_info!("post_patch: {obj}: armed after {rounds} rounds\n");
     }
 
-    fn pre_unpatch(obj: &klp::Object, redirect: Pin<&klp::Redirect>) {
-        redirect.disarm();
-        pr_info!("pre_unpatch: {obj}: disarmed\n");
+    fn pre_unpatch(obj: &klp::Object, _state: Pin<&()>) {
+        pr_info!("pre_unpatch: {obj}\n");
     }
 
-    fn post_unpatch(obj: &klp::Object, redirect: Pin<KBox<klp::Redirect>>) {
-        while HOLD.get() {
-            fsleep(Delta::from_millis(100));
-        }
-        drop(redirect);
+    fn post_unpatch(obj: &klp::Object, _state: Pin<KBox<()>>) {
         pr_info!("post_unpatch: {obj}: drained\n");
     }
 }
 
-struct Refused;
+/// Comes before the post_unpatch of the target.
+struct Holds;
 
 #[vtable]
-impl klp::StatefulCallbacks for Refused {
-    type State = klp::Redirect;
-
-    fn pre_patch(obj: &klp::Object) -> impl PinInit<klp::Redirect, Error> {
-        klp::Redirect::prepare(obj, KERNEL.get().routes())
-    }
-
-    fn post_unpatch(_obj: &klp::Object, redirect: Pin<KBox<klp::Redirect>>) {
-        drop(redirect);
+impl klp::Callbacks for Holds {
+    fn post_unpatch(_obj: &klp::Object) {
+        while HOLD.get() {
+            fsleep(Delta::from_millis(100));
+        }
     }
 }
 

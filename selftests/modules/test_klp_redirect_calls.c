@@ -35,8 +35,8 @@ noinline u64 test_redirect_plain(u64 a, u64 b)
 	return a + b;
 }
 
-/* The other one is in test_klp_redirect_asm.S. */
-static noinline notrace int test_redirect_twice(void)
+/* The other one is in test_klp_redirect_asm.S. __used, or gcc makes a copy of another name. */
+static noinline notrace __used int test_redirect_twice(void)
 {
 	barrier();
 	return 1;

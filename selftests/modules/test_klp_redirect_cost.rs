@@ -6,10 +6,7 @@
 //! Not part of `test_klp_redirect`: when ftrace lets go of a patched function it waits for preempted tasks as well,
 //! which would hide it when the redirect does not.
 
-use kernel::prelude::*;
-
 klp::livepatch! {
-    type: TestCost,
     name: "test_klp_redirect_cost",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: replace a function to compare a redirect with",
@@ -22,14 +19,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct TestCost;
-
-impl klp::Livepatch for TestCost {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 extern "C" fn difference(a: u64, b: u64) -> u64 {

@@ -56,7 +56,7 @@ const fn fields() -> [Field; 3] {
 }
 
 /// A shadow variable: a pointer to a field.
-trait Variable: Send + Sync + 'static {
+trait Variable: klp::FixedLayout + Send + Sync + 'static {
     fn new(field: &'static Field) -> Self;
     fn field(&self) -> &'static Field;
 }
@@ -93,6 +93,11 @@ impl Variable for Plain {
         self.0
     }
 }
+
+// SAFETY: A pointer; that it leads into this module does no harm, as no other one uses the ids.
+unsafe impl klp::FixedLayout for Dropped {}
+// SAFETY: As for `Dropped`.
+unsafe impl klp::FixedLayout for Plain {}
 
 // SAFETY: No other module uses these ids, and the init below frees all of its variables.
 static SHADOW1: Shadow<Parent, Dropped> = unsafe { Shadow::new(0x1234) };

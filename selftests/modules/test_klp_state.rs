@@ -9,7 +9,6 @@ use kernel::prelude::*;
 use loglevel::Saved;
 
 klp::livepatch! {
-    type: Loglevel,
     name: "test_klp_state",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: system state modification",
@@ -24,12 +23,6 @@ klp::livepatch! {
 }
 
 struct Loglevel;
-
-impl klp::Livepatch for Loglevel {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 #[vtable]
 impl klp::Callbacks for Loglevel {

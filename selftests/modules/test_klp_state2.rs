@@ -10,7 +10,6 @@ use loglevel::Saved;
 use loglevel_handover::Loglevel;
 
 klp::livepatch! {
-    type: Loglevel,
     name: "test_klp_state2",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: system state modification",

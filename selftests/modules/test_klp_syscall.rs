@@ -26,6 +26,7 @@ klp::livepatch! {
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a system call",
     license: "GPL",
+    files: "test_klp_syscall" [Npids],
     objects: [
         vmlinux {
             functions: [
@@ -43,10 +44,7 @@ static PIDS: [Atomic<i32>; MAX_PIDS] = [const { Atomic::new(0) }; MAX_PIDS];
 /// How many of [`PIDS`] are not 0.
 static PENDING: Atomic<i32> = Atomic::new(0);
 
-struct Getpid {
-    /// `/sys/kernel/test_klp_syscall`
-    _folder: klp::Folder,
-}
+struct Getpid;
 
 impl klp::Livepatch for Getpid {
     fn init(_module: &'static ThisModule) -> Result<Self> {
@@ -54,8 +52,7 @@ impl klp::Livepatch for Getpid {
             place.store(pid, Relaxed);
         }
         PENDING.store(KLP_PIDS.len() as i32, Relaxed);
-        let _folder = klp::Folder::new(c"test_klp_syscall")?.with::<Npids>()?;
-        Ok(Self { _folder })
+        Ok(Self)
     }
 }
 

@@ -62,7 +62,9 @@ static int opener_hash(struct sock *sk)
 		return 0;
 	opener.pid = current->tgid;
 	memcpy(opener.comm, current->comm, sizeof(opener.comm));
-	return attach(sk, &opener, GFP_KERNEL) ? 0 : -ENOMEM;
+	/* Without memory the socket is shown without an opener: no socket fails for the sake of a column. */
+	attach(sk, &opener, GFP_KERNEL);
+	return 0;
 }
 
 static void opener_unhash(struct sock *sk)
@@ -122,6 +124,8 @@ static void opener_post_patch(struct klp_object *obj)
 	struct sock *sk;
 	int slot;
 
+	/* After an unpatching that was reversed there are fields of before, whose sockets may be gone. */
+	klp_shadow_free_all(OPENER_ID, NULL);
 	WRITE_ONCE(everywhere, true);
 	spin_lock(&raw_v4_hashinfo.lock);
 	for (slot = 0; slot < RAW_HTABLE_SIZE; slot++)
@@ -162,7 +166,13 @@ static struct klp_object objs[] = {
 	{ }
 };
 
+static struct klp_state states[] = {
+	{ .id = OPENER_ID, .version = 1 },
+	{ }
+};
+
 static struct klp_patch patch = {
+	.states = states,
 	.mod = THIS_MODULE,
 	.objs = objs,
 };

@@ -247,7 +247,13 @@ static struct klp_object objs[] = {
 	{ }
 };
 
+static struct klp_state states[] = {
+	{ .id = 0x61636b6c, .version = 1 },
+	{ }
+};
+
 static struct klp_patch patch = {
+	.states = states,
 	.mod = THIS_MODULE,
 	.objs = objs,
 };

@@ -14,7 +14,6 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*,
     seq_file::SeqFile,
     seq_print, //
 };
@@ -22,7 +21,6 @@ use kernel::{
 klp::bindings!();
 
 klp::livepatch! {
-    type: UptimeGrain,
     name: "uptime_grain",
     authors: ["Your Name"],
     description: "Show the idle time in /proc/uptime in whole seconds",
@@ -36,14 +34,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct UptimeGrain;
-
-impl klp::Livepatch for UptimeGrain {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 // ANCHOR_END: module
 

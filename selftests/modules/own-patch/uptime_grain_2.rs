@@ -12,7 +12,6 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*,
     seq_file::SeqFile,
     seq_print, //
 };
@@ -20,7 +19,6 @@ use kernel::{
 klp::bindings!();
 
 klp::livepatch! {
-    type: UptimeGrain,
     name: "uptime_grain_2",
     authors: ["Your Name"],
     description: "Show the idle time in /proc/uptime in whole seconds, but to administrators",
@@ -34,14 +32,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct UptimeGrain;
-
-impl klp::Livepatch for UptimeGrain {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 // ANCHOR_END: module
 

@@ -2,13 +2,9 @@
 
 //! Names a function of which the module has two.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Twin,
     name: "trouble_ambiguous",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: two functions of one name",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Twin;
-
-impl klp::Livepatch for Twin {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

@@ -5,7 +5,6 @@
 use kernel::prelude::*;
 
 klp::livepatch! {
-    type: Many,
     name: "trouble_ambiguous_kernel",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: one of many functions of a name",
@@ -18,14 +17,6 @@ klp::livepatch! {
             ],
         },
     ],
-}
-
-struct Many;
-
-impl klp::Livepatch for Many {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn nothing(_object: *mut c_void) {}

@@ -5,13 +5,11 @@
 use kernel::{
     bindings::seq_file,
     ffi::c_int,
-    prelude::*,
     seq_file::SeqFile,
     seq_print, //
 };
 
 klp::livepatch! {
-    type: Caller,
     name: "trouble_caller",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: the caller of functions that were inlined",
@@ -26,14 +24,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Caller;
-
-impl klp::Livepatch for Caller {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn show(m: *mut seq_file) -> c_int {

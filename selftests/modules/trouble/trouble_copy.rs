@@ -5,13 +5,11 @@
 use kernel::{
     bindings::seq_file,
     ffi::c_int,
-    prelude::*,
     seq_file::SeqFile,
     seq_print, //
 };
 
 klp::livepatch! {
-    type: Copied,
     name: "trouble_copy",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: the copy that was called instead",
@@ -26,14 +24,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Copied;
-
-impl klp::Livepatch for Copied {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn sum(m: *mut seq_file) -> c_int {

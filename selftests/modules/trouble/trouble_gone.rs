@@ -2,13 +2,9 @@
 
 //! Replaces a function that the compiler left no trace of.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Gone,
     name: "trouble_gone",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a static function that was inlined",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Gone;
-
-impl klp::Livepatch for Gone {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

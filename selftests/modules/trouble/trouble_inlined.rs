@@ -2,13 +2,9 @@
 
 //! Replaces a function that nobody calls, because the compiler copied it into its callers.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Inlined,
     name: "trouble_inlined",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a function that was inlined",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Inlined;
-
-impl klp::Livepatch for Inlined {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

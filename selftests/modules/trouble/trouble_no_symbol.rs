@@ -2,13 +2,9 @@
 
 //! Misspells the function that it replaces.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Misspelt,
     name: "trouble_no_symbol",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a function that is not there",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Misspelt;
-
-impl klp::Livepatch for Misspelt {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

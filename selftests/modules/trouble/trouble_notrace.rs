@@ -8,7 +8,6 @@ use kernel::{
 };
 
 klp::livepatch! {
-    type: Untraced,
     name: "trouble_notrace",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a function without __fentry__",
@@ -25,12 +24,6 @@ klp::livepatch! {
 }
 
 struct Untraced;
-
-impl klp::Livepatch for Untraced {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 #[vtable]
 impl klp::Callbacks for Untraced {

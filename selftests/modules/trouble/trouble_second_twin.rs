@@ -2,13 +2,9 @@
 
 //! Says which function of that name it means.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Second,
     name: "trouble_second_twin",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: the second function of that name",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Second;
-
-impl klp::Livepatch for Second {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

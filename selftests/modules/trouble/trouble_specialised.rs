@@ -11,7 +11,6 @@ use kernel::{
 };
 
 klp::livepatch! {
-    type: Specialised,
     name: "trouble_specialised",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a function that was specialised",
@@ -26,14 +25,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Specialised;
-
-impl klp::Livepatch for Specialised {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn sum(m: *mut seq_file, _next: *mut c_void) -> c_int {

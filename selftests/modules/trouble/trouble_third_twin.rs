@@ -2,13 +2,9 @@
 
 //! Counts wrong: there are two functions of that name.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Third,
     name: "trouble_third_twin",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: the third of two functions",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Third;
-
-impl klp::Livepatch for Third {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

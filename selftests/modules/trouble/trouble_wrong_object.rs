@@ -2,13 +2,9 @@
 
 //! Looks for a function of a module in the kernel.
 
-use kernel::{
-    ffi::c_int,
-    prelude::*, //
-};
+use kernel::ffi::c_int;
 
 klp::livepatch! {
-    type: Misplaced,
     name: "trouble_wrong_object",
     authors: ["The livepatch cookbook"],
     description: "Livepatch test: a function of another object",
@@ -23,14 +19,6 @@ klp::livepatch! {
         },
     ],
     // ANCHOR_END: objects
-}
-
-struct Misplaced;
-
-impl klp::Livepatch for Misplaced {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
 }
 
 unsafe extern "C" fn answer() -> c_int {

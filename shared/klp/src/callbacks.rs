@@ -12,10 +12,15 @@ use kernel::{
     prelude::*, //
 };
 
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+use crate::redirect::{
+    self,
+    Redirect, //
+};
 use crate::{
     bindings,
-    Object,
-    Slot, //
+    slot::Slot,
+    Object, //
 };
 
 /// Callbacks that carry nothing from one to the next.
@@ -202,6 +207,86 @@ impl Ops {
                 ..NO_CALLBACKS
             },
             release: Some(|| drop(T::slot().take())),
+        }
+    }
+
+    /// The author's table of an object that has redirects as well.
+    #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+    pub const fn redirected<T: Redirected>() -> Self {
+        Self {
+            raw: bindings::klp_callbacks {
+                pre_patch: Some(WithRedirects::<T>::pre_patch),
+                post_patch: Some(WithRedirects::<T>::post_patch),
+                pre_unpatch: Some(WithRedirects::<T>::pre_unpatch),
+                post_unpatch: Some(WithRedirects::<T>::post_unpatch),
+                ..NO_CALLBACKS
+            },
+            release: Some(|| {
+                redirect::remove(T::redirects());
+                if let Some(release) = T::OPS.release {
+                    release();
+                }
+            }),
+        }
+    }
+}
+
+/// An object with redirects; [`livepatch!`](crate::livepatch!) implements it.
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+pub trait Redirected: 'static {
+    /// The author's callbacks.
+    const OPS: Ops;
+
+    /// The redirects of the one object that the type stands for.
+    fn redirects() -> &'static [Redirect];
+}
+
+/// Trampolines of an object with redirects, with the duty of [`Stateless`], around those of the author. To whom the
+/// redirects are as the functions: in force from before his `post_patch` to after his `pre_unpatch`.
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+struct WithRedirects<T: Redirected>(core::marker::PhantomData<T>);
+
+#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[expect(clippy::missing_safety_doc, reason = "the duty stands at the type")]
+impl<T: Redirected> WithRedirects<T> {
+    unsafe extern "C" fn pre_patch(obj: *mut bindings::klp_object) -> c_int {
+        // SAFETY: The duty of the trampolines; the reference ends with the call.
+        let object = unsafe { Object::from_raw(obj) };
+        kernel::error::from_result(|| {
+            redirect::prepare(object, T::redirects())?;
+            // SAFETY: The duty of the trampolines.
+            let ret = T::OPS.raw.pre_patch.map_or(0, |f| unsafe { f(obj) });
+            if ret != 0 {
+                // The core calls no other callback of this object.
+                redirect::remove(T::redirects());
+            }
+            Ok(ret)
+        })
+    }
+
+    unsafe extern "C" fn post_patch(obj: *mut bindings::klp_object) {
+        // SAFETY: As in `pre_patch`.
+        redirect::arm(unsafe { Object::from_raw(obj) }, T::redirects());
+        if let Some(f) = T::OPS.raw.post_patch {
+            // SAFETY: The duty of the trampolines.
+            unsafe { f(obj) };
+        }
+    }
+
+    unsafe extern "C" fn pre_unpatch(obj: *mut bindings::klp_object) {
+        if let Some(f) = T::OPS.raw.pre_unpatch {
+            // SAFETY: The duty of the trampolines.
+            unsafe { f(obj) };
+        }
+        // SAFETY: As in `pre_patch`.
+        redirect::disarm(unsafe { Object::from_raw(obj) }, T::redirects());
+    }
+
+    unsafe extern "C" fn post_unpatch(obj: *mut bindings::klp_object) {
+        redirect::remove(T::redirects());
+        if let Some(f) = T::OPS.raw.post_unpatch {
+            // SAFETY: The duty of the trampolines.
+            unsafe { f(obj) };
         }
     }
 }

@@ -14,9 +14,9 @@
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
 //! - A structure lacks a field: [`Shadow`].
 //! - A later patch must know what this one changed, and take it over: [`SystemState`].
-//! - The code to fix is assembly or Rust, which ftrace cannot reach: [`Redirect`].
+//! - The code to fix is assembly or Rust, which ftrace cannot reach: `redirects` of [`livepatch!`], see [`Redirect`].
 //! - The user decides at load time or through sysfs: [`param!`].
-//! - The user shall see how far the patch has come: [`Folder`] with an [`Attribute`].
+//! - The user shall see how far the patch has come: `files` of [`livepatch!`], each an [`Attribute`].
 //! - A replacement must be traced by name, or be patched in its turn: [`traceable!`].
 //!
 //! # Callbacks revert, `Drop` only frees
@@ -44,6 +44,7 @@ crate::bindings!(@file "/klp_bindings.rs");
 const __LOG_PREFIX: &[u8] = b"klp\0";
 
 mod callbacks;
+mod layout;
 mod macros;
 mod object;
 mod param;
@@ -61,10 +62,10 @@ mod traceable;
 
 pub use callbacks::{
     Callbacks,
-    Ops,
     Slotted,
     StatefulCallbacks, //
 };
+pub use layout::FixedLayout;
 pub use object::{
     ModuleState,
     Object, //
@@ -74,40 +75,64 @@ pub use param::{
     Choice,
     Param,
     ParamArray,
-    ParamArrayRaw,
-    ParamEntry,
     ParamValue, //
 };
-pub use patch::{
-    Func,
-    Funcs,
-    Livepatch,
-    ObjectEntry,
-    Patch, //
-};
+pub use patch::Livepatch;
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
-pub use redirect::{
-    Redirect,
-    Route, //
-};
+pub use redirect::Redirect;
 pub use shadow::{
     Shadow,
     ShadowRef, //
 };
-pub use slot::{
-    Slot,
-    StateRef, //
-};
+pub use slot::StateRef;
 pub use state::{
     PreviousState,
-    StateTable,
-    StatesEnd,
     SystemState, //
 };
 pub use sysfs::{
     Attribute,
     Folder, //
 };
+
+/// What the macros of this crate expand to, and nobody writes.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::{
+        callbacks::Ops,
+        param::{
+            ParamArrayRaw,
+            ParamEntry, //
+        },
+        patch::{
+            check_name,
+            module_name,
+            Func,
+            Funcs,
+            ObjectEntry,
+            Patch, //
+        },
+        slot::Slot,
+        state::{
+            StateTable,
+            StatesEnd, //
+        },
+    };
+    #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+    pub use crate::{
+        callbacks::Redirected,
+        redirect::Redirect, //
+    };
+}
+
+/// Refused: kernel probes that redirect are known for x86-64 only.
+#[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! redirects {
+    ($($_:tt)*) => {
+        compile_error!("livepatch!: `redirects` needs x86-64 and CONFIG_KPROBES")
+    };
+}
 
 /// The C string in `text`, for the macros of this crate.
 #[doc(hidden)]

@@ -7,23 +7,30 @@
 /// Forwards the metadata to [`module!`](kernel::prelude::module), marks the module as a livepatch, builds the tables that
 /// [`klp_enable_patch()`] wants, and makes the module's init call [`Livepatch::init`] and then enable the patch.
 ///
-/// - `type`: the module's own type, which implements [`Livepatch`].
+/// - `type` (optional): the module's own type, which implements [`Livepatch`].
+/// - `name`: the module's, which is that of its `.rs` file.
+/// - `files` (optional): a folder below `/sys/kernel` and the types that implement [`Attribute`](crate::Attribute), one
+///   a file; they are there while the module is.
 /// - `replace` (optional): `true` makes the patch cumulative; it replaces every patch that is enabled. The expression is
 ///   evaluated when the module is loaded, so that a parameter can decide.
 /// - `states` (optional): the lasting changes of the system that the patch makes, each with an id that the whole family of
 ///   patches agrees on, a version, and the type of the data to revert it: see [`SystemState`](crate::SystemState).
 /// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. `callbacks` names a type that implements
 ///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`]; without either the object has none.
+///   Module names have underscores where their files may have dashes.
 /// - `functions` (optional): declares each old function as the object's source does, with its replacement behind `=`.
 ///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
 ///   a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!).
 ///   Each entry begins with `unsafe`, because the compiler cannot compare the declaration with the kernel.
+/// - `redirects` (optional): the same for routines of the object that ftrace cannot reach: see [`Redirect`](crate::Redirect).
+///
+/// Stack traces show a replacement as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
+/// and sleep there: the function that the kernel enters is one that calls it, and stays on the stack.
 ///
 /// # Examples
 ///
 /// ```ignore
 /// klp::livepatch! {
-///     type: CmdlinePatch,
 ///     name: "cmdline",
 ///     authors: ["An Author"],
 ///     description: "Replace the content of /proc/cmdline",
@@ -43,6 +50,7 @@
 /// A cumulative patch with a state:
 ///
 /// ```ignore
+///     files: "my_patch" [Pending],
 ///     replace: true,
 ///     states: [
 ///         /// The limit as the system had it.
@@ -59,12 +67,13 @@
 #[macro_export]
 macro_rules! livepatch {
     (
-        type: $type:ty,
+        $(type: $type:ty,)?
         name: $name:tt,
         $(authors: $authors:tt,)?
         $(description: $description:tt,)?
         license: $license:tt,
         $(imports_ns: $imports:tt,)?
+        $(files: $folder:literal $files:tt,)?
         $(replace: $replace:expr,)?
         $(states: $states:tt,)?
         objects: [ $( $object:tt { $($body:tt)* } ),+ $(,)? ] $(,)?
@@ -80,24 +89,28 @@ macro_rules! livepatch {
 
         $crate::modinfo!(__KLP_MODINFO, "livepatch=Y");
 
-        static __PATCH: $crate::Patch<{ [$(stringify!($object)),+].len() }> = $crate::Patch::new(
+        const _: () = $crate::internal::check_name($name, ::core::module_path!());
+
+        static __PATCH: $crate::internal::Patch<{ [$(stringify!($object)),+].len() }> = $crate::internal::Patch::new(
             [$( $crate::livepatch!(@object $object { $($body)* }) ),+],
         )$(.with_states($crate::livepatch!(@table $states)))?;
         $( $crate::livepatch!(@states $states); )?
 
         $( $crate::livepatch!(@slot { $($body)* }); )+
 
-        /// The module: the author's value, and the patch that is freed with it.
+        /// The module: its files, the author's value, and the patch that is freed with it.
         struct __Livepatch {
-            _author: $type,
+            _files: $crate::livepatch!(@folder $($folder)?),
+            _author: $crate::livepatch!(@author $($type)?),
         }
 
         impl ::kernel::Module for __Livepatch {
             fn init(module: &'static ::kernel::ThisModule) -> ::kernel::error::Result<Self> {
-                let author = <$type as $crate::Livepatch>::init(module)?;
+                let _author = $crate::Livepatch::init(module)?;
+                let _files = $crate::livepatch!(@files $($folder $files)?);
                 // SAFETY: The loader calls init once, and the patch is a static of this module.
                 unsafe { __PATCH.enable(module, false $(|| $replace)?) }?;
-                Ok(Self { _author: author })
+                Ok(Self { _files, _author })
             }
         }
 
@@ -109,75 +122,196 @@ macro_rules! livepatch {
         }
     };
 
+    (@author) => { () };
+    (@author $type:ty) => { $type };
+
+    (@folder) => { () };
+    (@folder $folder:literal) => { $crate::Folder };
+    (@files) => { () };
+    (@files $folder:literal [ $($file:ty),+ $(,)? ]) => {
+        // SAFETY: The folder goes into the module's value, which nobody else can reach and the module's exit drops.
+        unsafe { $crate::Folder::new($crate::cstr(concat!($folder, "\0"))) }?
+            $(.with::<$file>()?)+
+    };
+
     (@object $object:tt {
         $(callbacks: $callbacks:ty,)?
         $(stateful: $stateful:ty,)?
-        $(functions: [
-            $( $(#[$attr:meta])* unsafe fn $old:tt $(@ $pos:literal)?
-                ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:path ),* $(,)?
-        ] $(,)?)?
+        $(functions: [ $($functions:tt)* ] $(,)?)?
+        $(redirects: [ $($redirects:tt)* ] $(,)?)?
     }) => {{
-        const LEN: usize = <[()]>::len(&[$($( $(#[$attr])* { let _ = stringify!($old); } ),*)?]) + 1;
-        static FUNCS: $crate::Funcs<LEN> = $crate::Funcs::new([
-            $($(
-                $(#[$attr])*
-                {
-                    let new: unsafe extern "C" fn($($arg),*) $(-> $ret)? = $new;
-                    // SAFETY: The author vouches for the declaration.
-                    unsafe {
-                        $crate::Func::new($crate::livepatch!(@name $old), 0 $(+ $pos)?, new as *mut _)
-                    }
-                },
-            )*)?
-            $crate::Func::END,
-        ]);
         #[allow(unused_mut, unused_assignments)]
-        const fn ops() -> $crate::Ops {
-            let mut ops = $crate::Ops::NONE;
-            $(ops = $crate::Ops::callbacks::<$callbacks>();)?
-            $(ops = $crate::Ops::stateful::<$stateful>();)?
+        const OPS: $crate::internal::Ops = {
+            let mut ops = $crate::internal::Ops::NONE;
+            $(ops = $crate::internal::Ops::callbacks::<$callbacks>();)?
+            $(ops = $crate::internal::Ops::stateful::<$stateful>();)?
             ops
-        }
-        $crate::ObjectEntry::new($crate::livepatch!(@module $object), &FUNCS, ops())
+        };
+        $crate::internal::ObjectEntry::new(
+            $crate::livepatch!(@module $object),
+            $crate::livepatch!(@functions $object [ $($($functions)*)? ]),
+            $crate::livepatch!(@redirects $object OPS [ $($($redirects)*)? ]),
+        )
     }};
+    (@object $object:tt { $($other:tt)* }) => {
+        compile_error!(concat!(
+            "livepatch!: object `", stringify!($object),
+            "`: expected, in this order and with a comma after each: `callbacks: TYPE` or `stateful: TYPE`, ",
+            "`functions: [...]`, `redirects: [...]`"
+        ))
+    };
 
-    (@slot { $(callbacks: $callbacks:ty,)? $(functions: $functions:tt $(,)?)? }) => {};
-    (@slot { stateful: $stateful:ty, $(functions: $functions:tt $(,)?)? }) => {
+    (@functions $object:tt [
+        $( $(#[$attr:meta])* unsafe fn $old:tt $(@ $pos:literal)?
+            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:path ),* $(,)?
+    ]) => {{
+        const LEN: usize = <[()]>::len(&[$( $(#[$attr])* { let _ = stringify!($old); } ),*]) + 1;
+        static FUNCS: $crate::internal::Funcs<LEN> = $crate::internal::Funcs::new([
+            $(
+                $(#[$attr])*
+                // SAFETY: The author vouches for the declaration.
+                unsafe {
+                    $crate::internal::Func::new(
+                        $crate::livepatch!(@name $old),
+                        0 $(+ $pos)?,
+                        $crate::replacement!($object $old [$($pos)?] $new, ($($arg),*) $(-> $ret)?).cast_mut(),
+                    )
+                },
+            )*
+            $crate::internal::Func::END,
+        ]);
+        &FUNCS
+    }};
+    (@functions $object:tt $other:tt) => {
+        compile_error!(concat!(
+            "livepatch!: `functions` of object `", stringify!($object),
+            "`: each entry is `unsafe fn NAME(TYPES) -> TYPE = REPLACEMENT,`"
+        ))
+    };
+
+    (@redirects $object:tt $ops:ident []) => { $ops };
+    (@redirects $object:tt $ops:ident [
+        $( $(#[$attr:meta])* unsafe fn $old:tt ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:path
+            $(where $when:expr)? ),+ $(,)?
+    ]) => {
+        $crate::redirects!($ops, [$( $(#[$attr])* { let _ = stringify!($old); } ),+], [$(
+            $(#[$attr])*
+            // SAFETY: The author vouches for the declaration.
+            unsafe {
+                $crate::internal::Redirect::new(
+                    $crate::livepatch!(@name $old),
+                    $crate::replacement!($object $old [] $new, ($($arg),*) $(-> $ret)?),
+                    || true $(&& $when)?,
+                )
+            }
+        ),+])
+    };
+    (@redirects $object:tt $ops:ident $other:tt) => {
+        compile_error!(concat!(
+            "livepatch!: `redirects` of object `", stringify!($object),
+            "`: each entry is `unsafe fn NAME(TYPES) -> TYPE = REPLACEMENT,` or `... = REPLACEMENT where CONDITION,`"
+        ))
+    };
+
+    (@slot { stateful: $stateful:ty, $($rest:tt)* }) => {
         impl $crate::Slotted for $stateful {
-            fn slot() -> &'static $crate::Slot<<Self as $crate::StatefulCallbacks>::State> {
-                static SLOT: $crate::Slot<<$stateful as $crate::StatefulCallbacks>::State> =
-                    $crate::Slot::new();
+            fn slot() -> &'static $crate::internal::Slot<<Self as $crate::StatefulCallbacks>::State> {
+                static SLOT: $crate::internal::Slot<<$stateful as $crate::StatefulCallbacks>::State> =
+                    $crate::internal::Slot::new();
                 &SLOT
             }
         }
     };
+    (@slot $other:tt) => {};
 
     (@states [ $( $(#[$meta:meta])* static $state:ident: $data:ty = { id: $id:expr, version: $version:expr $(,)? } ),+ $(,)? ]) => {
         #[allow(non_snake_case)]
         #[repr(C)]
         struct __States {
             $($state: $crate::SystemState<$data>,)+
-            end: $crate::StatesEnd,
+            end: $crate::internal::StatesEnd,
         }
 
         // SAFETY: So it is declared, just above.
-        unsafe impl $crate::StateTable for __States {}
+        unsafe impl $crate::internal::StateTable for __States {}
 
         static __STATES: __States = __States {
             $($state: $crate::SystemState::new($id, $version),)+
-            end: $crate::StatesEnd::END,
+            end: $crate::internal::StatesEnd::END,
         };
 
         $( $(#[$meta])* static $state: &$crate::SystemState<$data> = &__STATES.$state; )+
     };
+    (@states $other:tt) => {
+        compile_error!("livepatch!: each entry of `states` is `static NAME: TYPE = { id: NUMBER, version: NUMBER },`");
+    };
     (@table $states:tt) => { &__STATES };
 
     (@module vmlinux) => { ::core::option::Option::None };
-    (@module $module:literal) => { ::core::option::Option::Some($crate::livepatch!(@name $module)) };
+    (@module $module:literal) => {{
+        const NAME: &::kernel::str::CStr = $crate::internal::module_name(concat!($module, "\0"));
+        ::core::option::Option::Some(NAME)
+    }};
+    (@module $other:tt) => {
+        compile_error!(concat!(
+            "livepatch!: an object is `vmlinux`, or a module's name in quotes: \"", stringify!($other), "\""
+        ))
+    };
 
-    (@name (syscall $name:ident)) => { $crate::cstr(concat!($crate::syscall_name!($name), "\0")) };
-    (@name $name:literal) => { $crate::cstr(concat!($name, "\0")) };
-    (@name $name:ident) => { $crate::cstr(concat!(stringify!($name), "\0")) };
+    (@name $name:tt) => { $crate::cstr(concat!($crate::livepatch!(@text $name), "\0")) };
+
+    (@text (syscall $name:ident)) => { $crate::syscall_name!($name) };
+    (@text $name:literal) => { $name };
+    (@text $name:ident) => { stringify!($name) };
+
+    ($first:ident: $($other:tt)*) => {
+        compile_error!(
+            "livepatch!: expected, in this order and with a comma after each: [type], name, [authors], [description], \
+            license, [imports_ns], [files], [replace], [states], objects: [ vmlinux { ... }, \"module\" { ... } ]"
+        );
+    };
+}
+
+/// The function that the kernel is given instead of `$new`, as a pointer: one that calls it, and is not left by a jump.
+///
+/// Where a function ends in the call of another, compilers make a jump of it. Nothing of the replacement would be on
+/// the stack of a task that sleeps in that other function of the same module, and its return address is all that the
+/// livepatch core has to see that the task is in there. The name, `livepatch.OBJECT.FUNCTION`, is what a stack trace shows.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! replacement {
+    ($object:tt $old:tt $pos:tt $new:path, ($($arg:ty),*) $(-> $ret:ty)?) => {
+        $crate::replacement!(
+            @name $object $old $pos $new, [$($ret)?] () (a b c d e f g h i j k l) ($($arg,)*)
+        )
+    };
+    (
+        @name $object:tt $old:tt $pos:tt $new:path, $ret:tt ($($named:tt)*) ($name:ident $($names:ident)*)
+        ($type:ty, $($types:ty,)*)
+    ) => {
+        $crate::replacement!(
+            @name $object $old $pos $new, $ret ($($named)* $name: $type,) ($($names)*) ($($types,)*)
+        )
+    };
+    (
+        @name $object:tt $old:tt [$($pos:literal)?] $new:path, [$($ret:ty)?] ($($name:ident: $type:ty,)*) $names:tt ()
+    ) => {{
+        const NEW: unsafe extern "C" fn($($type),*) $(-> $ret)? = $new;
+
+        #[allow(clippy::let_unit_value, improper_ctypes_definitions)]
+        #[export_name = concat!(
+            "livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?
+        )]
+        unsafe extern "C" fn replacement($($name: $type),*) $(-> $ret)? {
+            // SAFETY: Whoever calls this calls what it stands for.
+            let value = unsafe { NEW($($name),*) };
+            // SAFETY: Does nothing, but after the call.
+            unsafe { ::core::arch::asm!("", options(nomem, nostack, preserves_flags)) };
+            value
+        }
+
+        replacement as *const ::kernel::ffi::c_void
+    }};
 }
 
 /// Declares a module parameter that sysfs shows and, with a permission such as `0o644`, rewrites.
@@ -241,7 +375,7 @@ macro_rules! param {
     ) => {
         $crate::param!(
             @static $(#[$meta])* $static, $name, $crate::Bounded<$min, $max>, "uint",
-            $crate::Bounded::new($default), $perm, $description
+            $crate::Bounded::new::<{ $default }>(), $perm, $description
         );
     };
 
@@ -259,16 +393,19 @@ macro_rules! param {
         static $static:ident($name:literal): [$ty:tt; $len:expr], $perm:literal, $description:literal $(,)?
     ) => {
         $(#[$meta])*
-        static $static: $crate::ParamArray<$ty, { $len }> = $crate::ParamArray::new(0 as $ty);
+        static $static: $crate::ParamArray<$ty, { $len }> = $crate::ParamArray::new($crate::param!(@none $ty));
 
         const _: () = {
-            static ARRAY: $crate::ParamArrayRaw = $static.raw();
+            static ARRAY: $crate::internal::ParamArrayRaw = $static.raw();
             $crate::param!(
                 @entry $name, concat!("array of ", $crate::param!(@kind $ty)), $description,
-                |name, module| $crate::ParamEntry::array(name, module, &ARRAY, $perm)
+                |name, module| $crate::internal::ParamEntry::array(name, module, &ARRAY, $perm)
             );
         };
     };
+
+    (@none bool) => { false };
+    (@none $number:ident) => { 0 };
 
     (@kind bool) => { "bool" };
     (@kind i32) => { "int" };
@@ -286,7 +423,7 @@ macro_rules! param {
         const _: () = {
             $crate::param!(
                 @entry $name, $kind, $description,
-                |name, module| $crate::ParamEntry::new(name, module, &$static, $perm)
+                |name, module| $crate::internal::ParamEntry::new(name, module, &$static, $perm)
             );
         };
     };
@@ -294,7 +431,7 @@ macro_rules! param {
     (@entry $name:literal, $kind:expr, $description:literal, |$cname:ident, $module:ident| $entry:expr) => {
         #[link_section = "__param"]
         #[used(compiler)]
-        static ENTRY: $crate::ParamEntry = {
+        static ENTRY: $crate::internal::ParamEntry = {
             let $cname = $crate::cstr(concat!($name, "\0"));
             // SAFETY: Only the address is taken.
             let $module = unsafe { (&raw const ::kernel::bindings::__this_module).cast_mut() };

@@ -9,7 +9,10 @@
 
 use core::{
     cell::UnsafeCell,
-    mem::size_of, //
+    mem::{
+        align_of,
+        size_of, //
+    },
 };
 
 use kernel::{
@@ -36,6 +39,7 @@ impl<T: ParamValue> Param<T> {
     /// A parameter with its default.
     #[doc(hidden)]
     pub const fn new(default: T) -> Self {
+        const { single_access::<T>() };
         Self(UnsafeCell::new(default))
     }
 
@@ -50,12 +54,22 @@ impl<T: ParamValue> Param<T> {
 ///
 /// # Safety
 ///
-/// The type must be no larger than a machine word, and `OPS` must set and show a value of this very type through
+/// The type must be read and written by a single access: 1, 2, 4 or 8 bytes, aligned to as many. `OPS` must set and show a value of this very type through
 /// `kernel_param.arg`.
 pub unsafe trait ParamValue: Copy + 'static {
     /// The kernel's functions for the type.
     #[doc(hidden)]
     const OPS: *const bindings::kernel_param_ops;
+}
+
+/// Refuses what no processor reads at once, such as `[u8; 3]`.
+const fn single_access<T>() {
+    let size = size_of::<T>();
+    assert!(
+        matches!(size, 1 | 2 | 4) || size == size_of::<usize>(),
+        "a parameter is read by a single access"
+    );
+    assert!(size == align_of::<T>(), "a parameter is read by a single access");
 }
 
 macro_rules! kernel_ops {
@@ -82,10 +96,10 @@ kernel_ops! {
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
-    /// `value`, which is checked when the module is compiled.
-    pub const fn new(value: u32) -> Self {
-        assert!(MIN <= value && value <= MAX, "the default is out of range");
-        Self(value)
+    /// `VALUE`, which is checked when the module is compiled.
+    pub const fn new<const VALUE: u32>() -> Self {
+        const { assert!(MIN <= VALUE && VALUE <= MAX, "the default is out of range") };
+        Self(VALUE)
     }
 
     /// The number.
@@ -191,6 +205,7 @@ impl<T: ParamValue, const N: usize> ParamArray<T, N> {
     /// An array that has no values yet; `fill` stands where none was given.
     #[doc(hidden)]
     pub const fn new(fill: T) -> Self {
+        const { single_access::<T>() };
         Self {
             values: UnsafeCell::new([fill; N]),
             len: UnsafeCell::new(0),

@@ -41,6 +41,46 @@ pub trait Livepatch: Sized + Send + Sync {
     fn init(module: &'static ThisModule) -> Result<Self>;
 }
 
+/// For a patch whose module does nothing besides.
+impl Livepatch for () {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(())
+    }
+}
+
+/// Refuses a patch whose `name` is not that of the module, which is all that Kbuild goes by. `path` is that of the Rust
+/// module: klp.mk calls the crate as the kernel module.
+pub const fn check_name(name: &str, path: &str) {
+    let (name, path) = (name.as_bytes(), path.as_bytes());
+    let mut i = 0;
+    while i < name.len() && i < path.len() && name[i] == path[i] {
+        i += 1;
+    }
+    assert!(
+        i == name.len() && (i == path.len() || path[i] == b':'),
+        "`name` must be the name of the module: that of its .rs file, as in klp-m"
+    );
+}
+
+/// The C string in `text`, if a module can be called so.
+pub const fn module_name(text: &'static str) -> &'static CStr {
+    let bytes = text.as_bytes();
+    let mut i = 0;
+    while i + 1 < bytes.len() {
+        assert!(
+            bytes[i].is_ascii_alphanumeric() || bytes[i] == b'_',
+            "no module has such a name: letters, digits, and `_` also where its file has a dash"
+        );
+        i += 1;
+    }
+    assert!(i > 0, "a module has a name");
+    assert!(
+        !matches!(bytes, b"vmlinux\0"),
+        "the kernel itself is `vmlinux` without quotes; in quotes it would be a module of that name"
+    );
+    crate::cstr(text)
+}
+
 /// One function to replace: `struct klp_func`.
 #[repr(transparent)]
 pub struct Func(bindings::klp_func);

@@ -49,14 +49,24 @@ use kernel::{
     sync::rcu, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    FixedLayout, //
+};
 
 /// A shadow variable of type `T` that any `struct P` may have, under one id.
 ///
 /// The parent serves as a key only: its address is compared, never followed.
 ///
-/// Every method but [`get_unguarded`](Shadow::get_unguarded) may be called from any context, hard interrupts included, as far
-/// as the allocation flags and the content of `T` allow it.
+/// Where it may be used:
+///
+/// | | process, softirq | hard interrupt, preemption off | NMI |
+/// |---|---|---|---|
+/// | [`get`](Shadow::get) | yes | yes | yes |
+/// | all that attaches or frees | yes | yes, but not on PREEMPT_RT | no |
+///
+/// The second row takes a `spinlock_t` of the kernel, on which an NMI would deadlock and which sleeps on PREEMPT_RT. The
+/// allocation flags and the content of `T` have their own rules.
 ///
 /// # Examples
 ///
@@ -79,19 +89,18 @@ use crate::bindings;
 /// # Invariants
 ///
 /// Every shadow variable with this id holds a valid, pinned `T`.
-pub struct Shadow<P, T: Send + Sync + 'static> {
+pub struct Shadow<P, T: FixedLayout + Send + Sync + 'static> {
     id: c_ulong,
     _types: PhantomData<fn(*const P) -> T>,
 }
 
-impl<P, T: Send + Sync + 'static> Shadow<P, T> {
+impl<P, T: FixedLayout + Send + Sync + 'static> Shadow<P, T> {
     /// The shadow variable with this `id`.
     ///
     /// # Safety
     ///
     /// Whoever uses `id` on this system, C patches and older or newer versions of this one included, must keep in it a `T`
-    /// of the same layout and meaning, at least as long as variables that this one can find exist. If `T` points to
-    /// anything that goes away with a module, variables must be freed before that module is.
+    /// of the same meaning, at least as long as variables that this one can find exist.
     pub const unsafe fn new(id: usize) -> Self {
         const {
             assert!(

@@ -37,8 +37,9 @@ use kernel::{
 
 use crate::{
     bindings,
+    slot::Slot,
+    FixedLayout,
     Object,
-    Slot,
     StateRef, //
 };
 
@@ -50,12 +51,12 @@ use crate::{
 ///
 /// `data` is null or comes from [`KBox::into_raw`] and is owned by the state.
 #[repr(transparent)]
-pub struct SystemState<T: Send + Sync + 'static>(UnsafeCell<bindings::klp_state>, PhantomData<T>);
+pub struct SystemState<T: FixedLayout + Send + Sync + 'static>(UnsafeCell<bindings::klp_state>, PhantomData<T>);
 
 // SAFETY: `id` and `version` are never written, `data` only by the atomic accesses of `Slot`.
-unsafe impl<T: Send + Sync + 'static> Sync for SystemState<T> {}
+unsafe impl<T: FixedLayout + Send + Sync + 'static> Sync for SystemState<T> {}
 
-impl<T: Send + Sync + 'static> SystemState<T> {
+impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
     /// The state `id`, which must not be 0, in this `version`.
     #[doc(hidden)]
     pub const fn new(id: c_ulong, version: c_uint) -> Self {
@@ -139,8 +140,8 @@ impl PreviousState<'_> {
     /// # Safety
     ///
     /// Patches of this id and [`version`](PreviousState::version) must keep a `U` in their data, in memory from `kmalloc()`,
-    /// and neither read it without RCU nor free it once they are being replaced. Nothing in it may refer to their text.
-    pub unsafe fn take<U: Send + Sync + 'static>(&self) -> Option<Pin<KBox<U>>> {
+    /// and neither read it without RCU nor free it once they are being replaced.
+    pub unsafe fn take<U: FixedLayout + Send + Sync + 'static>(&self) -> Option<Pin<KBox<U>>> {
         // SAFETY: By the type invariant the state is valid; by the duty of this function its data is a box of `U`.
         unsafe { slot_of::<U>(self.0.as_ptr()) }.take()
     }
@@ -151,7 +152,7 @@ impl PreviousState<'_> {
 /// # Safety
 ///
 /// `state` must be valid for `'a`, and its data null or a box of `T` that the state owns.
-unsafe fn slot_of<'a, T: Send + Sync + 'static>(state: *mut bindings::klp_state) -> &'a Slot<T> {
+unsafe fn slot_of<'a, T: FixedLayout + Send + Sync + 'static>(state: *mut bindings::klp_state) -> &'a Slot<T> {
     // SAFETY: By the duty of this function; `Slot` is a transparent wrapper of an atomic pointer.
     unsafe { &*(&raw mut (*state).data).cast() }
 }

@@ -42,7 +42,11 @@ use kernel::{
 ///     }
 /// }
 ///
-/// let folder = klp::Folder::new(c"my_patch")?.with::<Pending>()?; // dropped with the module's value
+/// klp::livepatch! {
+///     // …
+///     files: "my_patch" [Pending], // /sys/kernel/my_patch/pending
+///     // …
+/// }
 /// ```
 #[vtable]
 pub trait Attribute: 'static {
@@ -124,6 +128,8 @@ fn emit(buf: *mut c_char, text: fmt::Arguments<'_>) -> isize {
 
 /// A folder below `/sys/kernel`. Dropping it removes the folder with its files, after the last reader has left.
 ///
+/// A livepatch lists it under `files` of [`livepatch!`](crate::livepatch!); the type is for other modules.
+///
 /// # Invariants
 ///
 /// The kobject is alive and `self` owns a reference to it.
@@ -140,7 +146,12 @@ impl Folder {
     /// # Errors
     ///
     /// `ENOMEM`; also for a name that is taken, which is all that the kernel's function tells.
-    pub fn new(name: &CStr) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The folder must be dropped before the module is gone, whose functions the files lead to: keep it in the module's
+    /// value, and never forget it.
+    pub unsafe fn new(name: &CStr) -> Result<Self> {
         // SAFETY: The kernel sets `kernel_kobj` up before any module can be loaded.
         let kernel = unsafe { bindings::kernel_kobj };
         // SAFETY: The name is copied, and the parent is never freed.

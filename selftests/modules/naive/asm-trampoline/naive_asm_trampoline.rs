@@ -15,7 +15,6 @@ use kernel::{
 klp::bindings!();
 
 klp::livepatch! {
-    type: NaiveRedirect,
     name: "naive_asm_trampoline",
     authors: ["The livepatch cookbook"],
     description: "Redirect the callers of wrong assembly (wrong)",
@@ -26,12 +25,6 @@ klp::livepatch! {
 }
 
 struct NaiveRedirect;
-
-impl klp::Livepatch for NaiveRedirect {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 struct Probe(Opaque<bindings::kprobe>);
 

@@ -34,7 +34,6 @@ klp::bindings!();
 const KINDS: usize = bindings::NR_SOFTIRQS as usize;
 
 klp::livepatch! {
-    type: SoftirqPeaks,
     name: "naive_deferred_work",
     authors: ["The livepatch cookbook"],
     description: "Show the peaks of softirqs in /proc/softirqs (wrong)",
@@ -51,12 +50,6 @@ klp::livepatch! {
 }
 
 struct SoftirqPeaks;
-
-impl klp::Livepatch for SoftirqPeaks {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: naive
 #[pin_data]

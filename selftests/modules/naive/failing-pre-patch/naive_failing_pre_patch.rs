@@ -13,7 +13,6 @@ klp::bindings!();
 const SAFE: i32 = 8;
 
 klp::livepatch! {
-    type: NaiveLimit,
     name: "naive_failing_pre_patch",
     authors: ["The livepatch cookbook"],
     description: "Lower max_skb_frags, or refuse to (wrong)",
@@ -24,12 +23,6 @@ klp::livepatch! {
 }
 
 struct NaiveLimit;
-
-impl klp::Livepatch for NaiveLimit {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: naive
 #[vtable]

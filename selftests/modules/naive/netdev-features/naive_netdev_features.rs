@@ -14,7 +14,6 @@ use net::NetDevice;
 klp::bindings!();
 
 klp::livepatch! {
-    type: NaiveFeatures,
     name: "naive_netdev_features",
     authors: ["The livepatch cookbook"],
     description: "Take rx-gro from virtio_net devices (wrong)",
@@ -25,12 +24,6 @@ klp::livepatch! {
 }
 
 struct NaiveFeatures;
-
-impl klp::Livepatch for NaiveFeatures {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 /// Calls `f` with each `virtio_net` device of the first namespace and tells how many there are.
 fn for_each_device(f: impl Fn(&mut bindings::net_device)) -> usize {

@@ -16,7 +16,6 @@ use net::{
 klp::bindings!();
 
 klp::livepatch! {
-    type: NaiveFeatures,
     name: "naive_netdev_features_lock",
     authors: ["The livepatch cookbook"],
     description: "Take rx-gro from every virtio_net device (wrong: locks up)",
@@ -27,12 +26,6 @@ klp::livepatch! {
 }
 
 struct NaiveFeatures;
-
-impl klp::Livepatch for NaiveFeatures {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: naive
 #[vtable]

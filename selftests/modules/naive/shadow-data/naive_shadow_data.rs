@@ -21,7 +21,6 @@ klp::bindings!();
 
 // ANCHOR: naive
 klp::livepatch! {
-    type: RawOpener,
     name: "naive_shadow_data",
     authors: ["The livepatch cookbook"],
     description: "Show who opened each raw socket in /proc/net/raw (wrong)",
@@ -60,11 +59,3 @@ unsafe extern "C" fn show(seq: *mut bindings::seq_file, v: *mut c_void) -> c_int
     0
 }
 // ANCHOR_END: naive
-
-struct RawOpener;
-
-impl klp::Livepatch for RawOpener {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}

@@ -16,7 +16,6 @@ use limits::V2;
 klp::bindings!();
 
 klp::livepatch! {
-    type: BufferLimits,
     name: "naive_state_handover",
     authors: ["The livepatch cookbook"],
     description: "Raise net.core.rmem_max and net.core.wmem_max (wrong)",
@@ -32,12 +31,6 @@ klp::livepatch! {
 }
 
 struct BufferLimits;
-
-impl klp::Livepatch for BufferLimits {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 const NEW: u32 = 4 << 20;
 

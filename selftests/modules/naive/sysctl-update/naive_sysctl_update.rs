@@ -14,7 +14,6 @@ use kernel::{
 klp::bindings!();
 
 klp::livepatch! {
-    type: NaiveLimit,
     name: "naive_sysctl_update",
     authors: ["The livepatch cookbook"],
     description: "Raise tcp_challenge_ack_limit (wrong)",
@@ -25,12 +24,6 @@ klp::livepatch! {
 }
 
 struct NaiveLimit;
-
-impl klp::Livepatch for NaiveLimit {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
 
 // ANCHOR: naive
 fn limit() -> &'static Atomic<i32> {
