@@ -371,7 +371,7 @@ ktap_finish()
 			diag "module $mod is still loaded"
 			bad=1
 		fi
-	done < "$KLP_TMP/loaded"
+	done < <(sort -u "$KLP_TMP/loaded")
 
 	# 128 is D (the kernel died somewhere), 512 is W (it warned).
 	klp__read /proc/sys/kernel/tainted
@@ -1036,15 +1036,15 @@ klp__match()
 
 expect_log()
 {
-	local wanted=() line
+	local wanted_lines=() line
 
 	while read -r line; do
-		[ -z "$line" ] || wanted+=("$line")
+		[ -z "$line" ] || wanted_lines+=("$line")
 	done
 	klp__select "$@"
-	if ! klp__match wanted; then
+	if ! klp__match wanted_lines; then
 		diag "the kernel's log ($*) is not as wanted:"
-		diff -u --label wanted --label seen <(printf '%s\n' "${wanted[@]}") <(klp__print_lines) >&2 || true
+		diff -u --label wanted --label seen <(printf '%s\n' "${wanted_lines[@]}") <(klp__print_lines) >&2 || true
 		fail "^ wanted by expect_log"
 	fi
 }

@@ -30,8 +30,8 @@ hold_rtnl()
 	save_file /proc/sys/kernel/modprobe
 	echo "$MODULE_UNDER_RTNL" >> "$KLP_TMP/loaded"
 	on_exit klp__drop_mod "$MODULE_UNDER_RTNL"
-	# Last of the three to be taken back, lest the helper waits for ever.
-	on_exit touch "$KLP_TMP/go"
+	# First of the three to be taken back: the helper waits for it, and what it loads can be removed only then.
+	on_exit end_modprobe
 	echo "$KLP_TMP/modprobe" > /proc/sys/kernel/modprobe
 	log "% ip route add 10.8.0.0/16 dev lo congctl none"
 	ip route add 10.8.0.0/16 dev lo congctl none &
@@ -40,6 +40,14 @@ hold_rtnl()
 	# shellcheck disable=SC2034 # for the scripts that source this file
 	MODPROBE=$(cat "$KLP_TMP/asked")
 	stack_has "$ROUTE" rtnetlink_rcv_msg || fail "ip does not hold RTNL: $(cat "/proc/$ROUTE/stack")"
+}
+
+end_modprobe()
+{
+	load_under_rtnl
+	if klp__read "$KLP_TMP/asked"; then
+		wait_for test ! -d "/proc/$REPLY"
+	fi
 }
 
 load_under_rtnl()
@@ -59,7 +67,8 @@ loaded_under_rtnl()
 # begin_to CMD…: in the background; BEGUN is its pid
 begin_to()
 {
-	log "% $(klp__words "$@")"
+	klp__words "$@"
+	log "% $REPLY"
 	"$@" &
 	# shellcheck disable=SC2034 # as above
 	BEGUN=$!
