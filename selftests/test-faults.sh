@@ -127,7 +127,7 @@ deferred_work()
 asm_trampoline()
 {
 	load_mod asm_target
-	all_sweeps "cat /sys/kernel/debug/asm_target/checksum /sys/kernel/debug/asm_target/percent" asm_trampoline
+	all_sweeps "cat /sys/kernel/asm_target/checksum /sys/kernel/asm_target/percent" asm_trampoline
 }
 
 netdev_features()
