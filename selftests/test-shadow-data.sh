@@ -51,7 +51,8 @@ expect_opener()
 
 opener_seen()
 {
-	SEEN=$(openers "$1")
+	# … and may show a line twice.
+	SEEN=$(openers "$1" | sort -u)
 	[ -n "$SEEN" ]
 }
 
