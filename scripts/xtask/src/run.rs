@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
     parts::built();
     let kernel = Kernel::ensure(args)?;
     let next = AtomicUsize::new(0);
+    let building = Mutex::new(());
     let (send, ended) = mpsc::channel();
     let work = |send: mpsc::Sender<(usize, Told)>| {
         while let Some((nr, sample)) = {
@@ -79,7 +81,11 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
             samples.get(nr).map(|sample| (nr, sample))
         } {
             let mut text = String::new();
-            let seen = kbuild::build(&kernel, std::slice::from_ref(&sample.stem))
+            // Kbuild keeps every processor busy by itself.
+            let one_at_a_time = building.lock();
+            let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem));
+            drop(one_at_a_time);
+            let seen = modules
                 .and_then(|modules| {
                     tell(
                         &mut text,
