@@ -90,7 +90,11 @@ pub enum Command {
     /// Say what is present, which version, what is missing and how to get it
     Doctor,
     /// Fetch, verify, unpack, configure and build the kernel (cached, resumable)
-    Kernel,
+    Kernel {
+        /// Print only what `make` in a module's folder is to be told
+        #[arg(long)]
+        make: bool,
+    },
     /// Build modules through Kbuild
     Build {
         /// Samples or module sets; all of them when none is named

@@ -205,9 +205,17 @@ fn digest(parts: &[&str]) -> String {
 }
 
 /// `cargo xtask kernel`.
-pub fn run(args: &KernelArgs) -> Result<()> {
+pub fn run(args: &KernelArgs, only_make: bool) -> Result<()> {
     let kernel = Kernel::ensure(args)?;
+    let mut words = vec![format!("KDIR={}", kernel.build.display())];
+    words.extend(kernel.make_args.clone());
+    words.push(format!("RUST_LIB_SRC={}", host::RUST_LIBRARY));
+    if only_make {
+        println!("{}", words.join(" "));
+        return Ok(());
+    }
     println!("kernel {}: {}", kernel.release, kernel.build.display());
+    println!("modules: make {}", words.join(" "));
     Ok(())
 }
 

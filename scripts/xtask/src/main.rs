@@ -71,7 +71,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
     let kernel = &cli.kernel;
     match &cli.command {
         Command::Doctor => doctor::run(kernel),
-        Command::Kernel => kernel::run(kernel),
+        Command::Kernel { make } => kernel::run(kernel, *make),
         Command::Build { names } => kbuild::run(kernel, names),
         Command::Check => cargo::check(kernel),
         Command::Clippy => cargo::clippy(kernel),
