@@ -322,7 +322,8 @@ fn jobs<'a>(
         jobs.push(Job {
             guess: if ready { Duration::ZERO } else { KERNEL_GUESS },
             after: Vec::new(),
-            alone: Some("kernel"),
+            // One that is there keeps nobody waiting.
+            alone: (!ready).then_some("kernel"),
             work: Box::new(move || {
                 let kernel = Kernel::ensure(&on.args)?;
                 if on.scripts.iter().any(|script| script.clock == Clock::Real) {

@@ -67,13 +67,14 @@ pub fn run(jobs: &[Job<'_>], workers: usize) -> Result<()> {
     state.error.map_or(Ok(()), Err)
 }
 
-/// How long it takes from the beginning of each job to the end of the last that needs it.
+/// How much work waits for each job, itself included: a kernel for all of its guests.
 fn ranks(jobs: &[Job<'_>]) -> Vec<Duration> {
     let mut rank = vec![Duration::ZERO; jobs.len()];
     for (at, job) in jobs.iter().enumerate().rev() {
         rank[at] += job.guess;
+        let own = rank[at];
         for &before in &job.after {
-            rank[before] = rank[before].max(rank[at]);
+            rank[before] += own;
         }
     }
     rank
