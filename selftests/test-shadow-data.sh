@@ -5,7 +5,9 @@
 # field that struct sock lacks: attached to the sockets that are there and to those that
 # come, freed with them.
 #
-# xtask: modules=shadow-data,naive-shadow-data,selftests
+# With a second processor a transition takes until that one's idle task has seen it: so it can be reversed.
+#
+# xtask: cpus=2 modules=shadow-data,naive-shadow-data,selftests
 
 . "$(dirname "$0")/functions.sh"
 
