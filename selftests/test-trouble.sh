@@ -4,7 +4,9 @@
 # What goes wrong with livepatches, made to go wrong: each case brings a symptom about, shows how to find its cause, and
 # what helps. The chapters "When it goes wrong" show these cases and their logs.
 #
-# xtask: modules=trouble,selftests
+# What is inlined, specialised and called depends on the compiler: the pages tell of clang.
+#
+# xtask: kernel=own modules=trouble,selftests
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"
