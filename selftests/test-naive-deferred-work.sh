@@ -7,7 +7,7 @@
 #
 # On a kernel that is somebody's, `make run_tests` for example, it does nothing.
 #
-# xtask: modules=naive-deferred-work panic=Oops:
+# xtask: modules=naive-deferred-work panic=Oops: cpus=2
 
 . "$(dirname "$0")/functions.sh"
 

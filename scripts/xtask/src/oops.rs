@@ -212,7 +212,9 @@ pub fn last_words(log: &str) -> String {
         // The kernel prints its registers again when it gives up.
         let again = line.starts_with("RIP: ") && text.contains("\nRIP: ");
         if is_ours(line) || (TOLD.is_match(line) && !again) {
-            text.push_str(ADDRESS.replace_all(line.trim_end(), "<address>").as_ref());
+            let line = ADDRESS.replace_all(line.trim_end(), "<address>");
+            // Page tables that are not isolated are the processor's affair.
+            text.push_str(line.strip_suffix(" NOPTI").unwrap_or(&line));
             text.push('\n');
         }
         if line.starts_with("Kernel panic") {
