@@ -23,6 +23,7 @@ mod paths;
 mod picture;
 mod process;
 mod progress;
+mod queue;
 mod report;
 mod results;
 mod rules;

@@ -5,11 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::sync::Mutex;
-use std::thread;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -32,6 +29,8 @@ use crate::parts;
 use crate::paths;
 use crate::process;
 use crate::process::quote;
+use crate::queue;
+use crate::queue::Job;
 use crate::report;
 use crate::timeline;
 use crate::timeline::Phase;
@@ -72,58 +71,46 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
     let samples = catalog::samples()?;
     parts::built();
     let kernel = Kernel::ensure(args)?;
-    let next = AtomicUsize::new(0);
     let building = Mutex::new(());
-    let (send, ended) = mpsc::channel();
-    let work = |send: mpsc::Sender<(usize, Told)>| {
-        while let Some((nr, sample)) = {
-            let nr = next.fetch_add(1, Ordering::Relaxed);
-            samples.get(nr).map(|sample| (nr, sample))
-        } {
-            let mut text = String::new();
-            // Kbuild keeps every processor busy by itself.
-            let one_at_a_time = building.lock();
-            let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem));
-            drop(one_at_a_time);
-            let seen = modules
-                .and_then(|modules| {
-                    tell(
-                        &mut text,
-                        &kernel,
-                        &modules,
-                        sample,
-                        &sample.livepatch.params,
-                    )
-                })
-                .and_then(|story| Ok((effect(&sample.livepatch, &story)?, story.transition())));
-            if send.send((nr, Told { text, seen })).is_err() {
-                break;
+    let told: Mutex<(usize, BTreeMap<usize, Told>)> = Mutex::default();
+    let work = &|nr: usize, sample: &Sample| {
+        let mut text = String::new();
+        // Kbuild keeps every processor busy by itself.
+        let one_at_a_time = building.lock();
+        let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem));
+        drop(one_at_a_time);
+        let params = &sample.livepatch.params;
+        let seen = modules
+            .and_then(|modules| tell(&mut text, &kernel, &modules, sample, params))
+            .and_then(|story| Ok((effect(&sample.livepatch, &story)?, story.transition())));
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (printed, told) = &mut *told;
+        told.insert(nr, Told { text, seen });
+        while let Some(one) = told.get(printed) {
+            if *printed == 0 {
+                parts::mark("the first timeline");
             }
+            println!("{}", one.text);
+            if let Err(error) = &one.seen {
+                eprintln!("xtask: {}: {error:#}\n", samples[*printed].stem);
+            }
+            *printed += 1;
         }
+        process::check_interrupted()
     };
-    let mut told: BTreeMap<usize, Told> = BTreeMap::new();
-    thread::scope(|scope| {
-        for _ in 0..host::jobs().clamp(1, samples.len().max(1)) {
-            let send = send.clone();
-            scope.spawn(|| work(send));
-        }
-        drop(send);
-        let mut printed = 0;
-        for (nr, one) in ended {
-            told.insert(nr, one);
-            while let Some(one) = told.get(&printed) {
-                if printed == 0 {
-                    parts::mark("the first timeline");
-                }
-                println!("{}", one.text);
-                if let Err(error) = &one.seen {
-                    eprintln!("xtask: {}: {error:#}\n", samples[printed].stem);
-                }
-                printed += 1;
-            }
-        }
-    });
-    process::check_interrupted()?;
+    let jobs: Vec<Job<'_>> = samples
+        .iter()
+        .enumerate()
+        .map(|(nr, sample)| Job {
+            guess: Duration::ZERO,
+            after: Vec::new(),
+            alone: None,
+            work: Box::new(move || work(nr, sample)),
+        })
+        .collect();
+    queue::run(&jobs, host::jobs())?;
+    drop(jobs);
+    let (_, told) = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     print!("{}", summary(&kernel.release, &samples, &told));
     parts::mark("the last timeline");
     print!("{}", parts::told());

@@ -13,7 +13,6 @@
 
 mod guest;
 mod host;
-mod queue;
 
 use std::fs;
 use std::path::Path;
@@ -36,6 +35,8 @@ use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
+use crate::queue;
+use crate::queue::Job;
 use crate::report;
 use crate::results;
 use crate::results::Suite;
@@ -45,7 +46,6 @@ use crate::vm::Clock;
 pub use guest::is_fatal;
 use guest::How;
 use guest::Script;
-use queue::Job;
 
 /// The kernel's own scripts, on our modules.
 const UPSTREAM: &str = "upstream";
