@@ -87,8 +87,10 @@ pub struct Func(bindings::klp_func);
 
 impl Func {
     /// The entry that ends a table.
-    // SAFETY: All fields are integers, booleans, nullable pointers and structures of these.
-    pub const END: Self = Self(unsafe { zeroed() });
+    pub const END: Self = {
+        // SAFETY: All fields are integers, booleans, nullable pointers and structures of these.
+        Self(unsafe { zeroed() })
+    };
 
     /// Replaces the function `old_name` by `new_func`.
     ///
