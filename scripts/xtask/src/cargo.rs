@@ -79,14 +79,25 @@ pub fn rust_analyzer(args: &KernelArgs) -> Result<()> {
     let project = with_crates(project, &crates, &kbuild::output_dir(&side.kernel))?;
     let file = paths::root().join("rust-project.json");
     let aside = file.with_extension("json.new");
-    fs::write(&aside, serde_json::to_string_pretty(&project)?)
+    fs::write(&aside, seen_from_outside(&project)?)
         .and_then(|()| fs::rename(&aside, &file))
         .with_context(|| format!("writing {}", file.display()))?;
     println!(
-        "{}: rust-analyzer finds it by itself; restart it in your editor",
+        "{}: restart rust-analyzer in your editor, whose rust-analyzer.server.path is scripts/rust-analyzer",
         file.display()
     );
     Ok(())
+}
+
+/// The editor runs on the host, where the build root's sources are in the cache folder, and so they are for the
+/// rust-analyzer in the build root.
+fn seen_from_outside(project: &Value) -> Result<String> {
+    let text = serde_json::to_string_pretty(project)?;
+    let root = paths::cache()?.join("root");
+    if !root.join("usr").is_dir() {
+        return Ok(text);
+    }
+    Ok(text.replace("\"/usr/", &format!("\"{}/usr/", root.display())))
 }
 
 /// What all of Cargo's runs have in common.
