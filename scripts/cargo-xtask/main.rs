@@ -9,11 +9,15 @@ use std::process::Command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let enter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../enter");
-    let error = Command::new(&enter)
-        .args(["cargo", "run", "--quiet", "--package", "xtask", "--"])
-        .args(std::env::args_os().skip(1))
-        .exec();
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let enter = scripts.join("enter");
+    let mut command = Command::new(&enter);
+    command.args(["cargo", "run", "--package", "xtask"]);
+    // The first time takes half a minute, in which cargo should say what it does.
+    if scripts.join("../target/debug/xtask").exists() {
+        command.arg("--quiet");
+    }
+    let error = command.arg("--").args(std::env::args_os().skip(1)).exec();
     eprintln!("cargo-xtask: {}: {error}", enter.display());
     ExitCode::from(3)
 }
