@@ -21,9 +21,13 @@ esac
 [[ $checkout != *[[:space:]:]* ]] || die "make cannot work in \"$checkout\": move the checkout to a path without blanks and colons"
 [[ $cache != *[[:space:]:]* ]] || die "make cannot work in \"$cache\": set XDG_CACHE_HOME to a path without blanks and colons"
 root=$cache/root
-# shellcheck disable=SC2034 # for setup and enter
-[ ! -e "/$record" ] || root=/
 
-# What an ordinary user needs to be root in a namespace; root itself needs neither.
+# What runs a command as root of the build root's files: an ordinary user needs a user namespace for it, and nothing is
+# needed inside.
 namespaces=(unshare --mount --propagation private --pid --fork --kill-child)
 [ "$(id -u)" = 0 ] || namespaces+=(--user --map-auto --map-root-user)
+this_is_the_root() {
+	# shellcheck disable=SC2034 # for setup and enter
+	root=/ namespaces=()
+}
+[ ! -e "/$record" ] || this_is_the_root
