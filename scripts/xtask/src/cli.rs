@@ -123,6 +123,9 @@ pub enum Command {
     /// Without it two of them follow where the debug kernel is built already (rules, netdev-features), and all of them,
     /// the faults point by point and without a limit of time, with CI_FULL=1 in the environment,
     /// which builds that kernel first.
+    ///
+    /// `upstream-rust` is the kernel's own livepatch selftests on our modules, `upstream-c`, which runs only when it is
+    /// named, the same on the kernel's: `test upstream` runs both.
     Test {
         /// Only tests whose name contains this
         pattern: Option<String>,
@@ -135,23 +138,6 @@ pub enum Command {
         /// Let the scripts write selftests/expected/ anew; read the difference before committing it
         #[arg(long)]
         bless: bool,
-    },
-    /// The kernel's own livepatch selftests, unmodified, on its modules in C and on ours in Rust
-    Upstream {
-        /// Only this script, such as test-syscall
-        script: Option<String>,
-        /// Only with the C modules
-        #[arg(long)]
-        c: bool,
-        /// Only with the Rust modules
-        #[arg(long)]
-        rust: bool,
-        /// Run the script so many times, and count
-        #[arg(long, value_name = "N", requires = "script")]
-        repeat: Option<usize>,
-        /// Run nothing; compare the modules' lines of code
-        #[arg(long)]
-        lines: bool,
     },
     /// Build the book, with its pictures and tables, and check it
     Book {

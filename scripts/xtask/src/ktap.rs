@@ -314,13 +314,15 @@ fn prefix(cases: &mut [Case], outer: &str) {
 }
 
 fn close(level: &Level, problems: &mut Vec<String>) {
+    let of = level.name.as_ref().map(|name| format!("{name}: "));
+    let of = of.unwrap_or_default();
     match level.plan {
         Some(plan) if level.results < plan => problems.push(format!(
-            "the output ends early: {} of {plan} results",
+            "{of}the output ends early: {} of {plan} results",
             level.results
         )),
         Some(plan) if level.results > plan => problems.push(format!(
-            "{} results where {plan} were planned",
+            "{of}{} results where {plan} were planned",
             level.results
         )),
         // An inner level may do without a plan; TAP has none there either.

@@ -33,7 +33,6 @@ mod tables;
 mod test;
 mod tidy;
 mod timeline;
-mod upstream;
 mod vm;
 
 use std::panic;
@@ -96,22 +95,6 @@ fn dispatch(cli: &Cli) -> Result<()> {
                 json: json.as_deref(),
                 junit: junit.as_deref(),
                 bless: *bless,
-            },
-        ),
-        Command::Upstream {
-            script,
-            c,
-            rust,
-            repeat,
-            lines,
-        } => upstream::run(
-            kernel,
-            &upstream::Options {
-                script: script.as_deref(),
-                c: *c,
-                rust: *rust,
-                repeat: *repeat,
-                lines: *lines,
             },
         ),
         Command::Book { serve } => book::run(kernel, *serve),

@@ -40,15 +40,11 @@ use crate::queue::Job;
 use crate::report;
 use crate::results;
 use crate::results::Suite;
-use crate::upstream;
 use crate::vm;
 use crate::vm::Clock;
 pub use guest::is_fatal;
 use guest::How;
 use guest::Script;
-
-/// The kernel's own scripts, on our modules.
-const UPSTREAM: &str = "upstream";
 
 /// The suites of the debug kernel that run in a normal test: every rule, and the widest use of foreign locks.
 const DEBUG_SOME: [&str; 2] = ["rules", "netdev-features"];
@@ -59,7 +55,7 @@ const DEBUG: &str = "debug ";
 /// What a guest takes that never ran before, and what the longer ones take, in seconds.
 const GUEST_GUESS: u64 = 100;
 const LONG_GUESSES: [(&str, u64); 4] = [
-    (UPSTREAM, 250),
+    ("upstream-rust", 250),
     ("soak", 300),
     ("asm-trampoline", 200),
     ("netdev-features", 200),
@@ -84,7 +80,6 @@ struct On<'a> {
     /// Stands before the names of the suites.
     prefix: &'static str,
     scripts: Vec<&'a Script>,
-    upstream: bool,
     /// Suites of the host look at it.
     host: bool,
     kernel: OnceLock<Kernel>,
@@ -93,11 +88,10 @@ struct On<'a> {
 
 /// The kernels of a run that chooses among all suites, each with all that may run on it.
 fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
-    let on = |args: &KernelArgs, prefix, wanted: &dyn Fn(&Script) -> bool, upstream| On {
+    let on = |args: &KernelArgs, prefix, wanted: &dyn Fn(&Script) -> bool| On {
         args: args.clone(),
         prefix,
         scripts: scripts.iter().filter(|script| wanted(script)).collect(),
-        upstream,
         host: false,
         kernel: OnceLock::new(),
         modules: OnceLock::new(),
@@ -111,14 +105,14 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
         // Somebody's own kernel, of which there is but one.
         Choice::Dir(_) => {
             all = false;
-            found.push(on(args, "", &|_| true, true));
+            found.push(on(args, "", &|_| true));
         }
         choice => {
             some = Kernel::resolve(&debug).is_ok();
             let own = choice == Choice::Own { debug: false };
-            found.push(on(args, "", &|script| own || !script.own, true));
+            found.push(on(args, "", &|script| own || !script.own));
             if !own {
-                found.push(on(&args.with("own"), "", &|script| script.own, false));
+                found.push(on(&args.with("own"), "", &|script| script.own));
             }
         }
     }
@@ -127,7 +121,7 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
     }
     if all || some {
         let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
-        found.push(on(&debug, DEBUG, &wanted, all));
+        found.push(on(&debug, DEBUG, &wanted));
     }
     found
 }
@@ -141,7 +135,6 @@ fn names(kernels: &[On<'_>]) -> Vec<String> {
     for on in kernels {
         let name = |name: &str| format!("{}{name}", on.prefix);
         names.extend(on.scripts.iter().map(|script| name(&script.name)));
-        names.extend(on.upstream.then(|| name(UPSTREAM)));
     }
     names
 }
@@ -183,14 +176,13 @@ impl On<'_> {
     fn retain(&mut self, chosen: &[String]) {
         let is_chosen = |name: &str| chosen.contains(&format!("{}{name}", self.prefix));
         self.scripts.retain(|script| is_chosen(&script.name));
-        self.upstream &= is_chosen(UPSTREAM);
         self.host &= host::ALL
             .iter()
             .any(|host| host.kernel && is_chosen(host.name));
     }
 
     fn has_guests(&self) -> bool {
-        !self.scripts.is_empty() || self.upstream
+        !self.scripts.is_empty()
     }
 
     /// The module folders that are needed, none for all of them.
@@ -198,9 +190,6 @@ impl On<'_> {
         let mut names = Vec::new();
         for script in &self.scripts {
             names.extend(script.modules.clone()?);
-        }
-        if self.upstream {
-            names.push("selftests".to_owned());
         }
         names.sort();
         names.dedup();
@@ -238,7 +227,8 @@ impl Told {
 
 /// `cargo xtask test [PATTERN]`.
 pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
-    let scripts = guest::scripts(&paths::root())?;
+    let mut scripts = guest::scripts(&paths::root())?;
+    scripts.retain(|script| !script.named || options.pattern.is_some());
     let mut kernels = kernels(args, &scripts);
     let names = choose(&names(&kernels), options.pattern)?;
     for on in &mut kernels {
@@ -263,10 +253,7 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
         .suites
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    let place = |suite: &Suite| {
-        let is_it = |name: &String| suite.name.starts_with(name.as_str());
-        names.iter().rposition(is_it).unwrap_or(names.len())
-    };
+    let place = |suite: &Suite| names.iter().position(|name| *name == suite.name);
     suites.sort_by_key(place);
 
     let release = kernels
@@ -303,17 +290,10 @@ fn jobs<'a>(
 ) -> Vec<Job<'a>> {
     let last = results::last();
     let guess = |name: &str, otherwise: u64| {
-        // One suite for each of the kernel's scripts, `upstream test-callbacks`.
-        let is_it = |suite: &&Suite| {
-            let rest = suite.name.strip_prefix(name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" test-"))
-        };
-        let seen = last.suites.iter().filter(is_it);
-        let seen: u64 = seen.map(|suite| suite.milliseconds).sum();
-        match seen {
-            0 => Duration::from_secs(otherwise),
-            seen => Duration::from_millis(seen),
-        }
+        let seen = last.suites.iter().find(|suite| suite.name == name);
+        seen.map_or(Duration::from_secs(otherwise), |suite| {
+            Duration::from_millis(suite.milliseconds)
+        })
     };
     let mut jobs: Vec<Job<'a>> = Vec::new();
     let mut host_kernel = Vec::new();
@@ -371,22 +351,6 @@ fn jobs<'a>(
                     let modules = on.modules.get().context("no modules were built")?;
                     let (suite, trouble) = guest::run(on.kernel()?, modules, script, &name, how)?;
                     told.tell(suite, &trouble);
-                    Ok(())
-                }),
-            );
-        }
-        if on.upstream {
-            let name = format!("{}{UPSTREAM}", on.prefix);
-            guest(
-                guess(&name, LONG_GUESSES[0].1),
-                Box::new(move || {
-                    let live = |line: &str| report::live(&name, line);
-                    let quiet = |_: &str| {};
-                    let tell: &dyn Fn(&str) = if told.total == 1 { &live } else { &quiet };
-                    for mut suite in upstream::run_cases(on.kernel()?, tell)? {
-                        suite.name = format!("{}{}", on.prefix, suite.name);
-                        told.tell(suite, "");
-                    }
                     Ok(())
                 }),
             );
@@ -450,7 +414,7 @@ mod tests {
         assert_eq!(choose(&some, Some("rule")).unwrap(), ["rules"]);
         assert_eq!(choose(&some, Some("debug rules")).unwrap(), ["debug rules"]);
         assert_eq!(choose(&some, Some("debug")).unwrap(), ["debug rules"]);
-        let all: Vec<String> = ["debug rules", "debug x", "debug upstream"]
+        let all: Vec<String> = ["debug rules", "debug x", "debug upstream-rust"]
             .map(str::to_owned)
             .to_vec();
         assert_eq!(choose(&all, Some("x")).unwrap(), ["debug x"]);

@@ -52,7 +52,8 @@ const STARTED_MARK: &str = "@xtask-processes-started=";
 /// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that does not say gets
 /// its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of `selftests/settings`.
 /// `clock=real` is for what needs processors that run at once; all else runs in virtual time, and has one processor.
-/// `kernel=own` needs what a distribution's kernel has not, fault injection for example.
+/// `kernel=own` needs what a distribution's kernel has not, fault injection for example. `when=named` is left out where
+/// no pattern names it.
 ///
 /// `shards=N` makes N suites of it, each with `KLP_SHARD=I/N`, from which the script knows what to leave to the others.
 ///
@@ -68,6 +69,8 @@ pub struct Script {
     pub modules: Option<Vec<String>>,
     /// On our own kernel even when another one was chosen.
     pub own: bool,
+    /// Only when a pattern names it.
+    pub named: bool,
     pub clock: Clock,
     nics: Option<u32>,
     cpus: Option<u32>,
@@ -108,6 +111,7 @@ impl Script {
                 "panic" => script.panic = Some(value.to_owned()),
                 "clock" if value == "real" => script.clock = Clock::Real,
                 "kernel" => script.own = value == "own",
+                "when" => script.named = value == "named",
                 _ => {}
             }
         }
@@ -235,6 +239,7 @@ pub fn run(
     guest.timeout = script.timeout.unwrap_or_else(|| script_timeout(&settings)) + BOOT_MARGIN;
 
     let mut outcome = vm::run(kernel, &guest, |line| {
+        let line = line.trim_start();
         if how.live && (line.starts_with("ok ") || line.starts_with("not ok ")) {
             report::live(name, line);
         }
@@ -418,8 +423,8 @@ mod tests {
             Some("Oops:")
         );
         assert_eq!(Script::read("# xtask: nics=1\n").modules, None);
-        let script = Script::read("# xtask: clock=real kernel=own shards=2\n");
-        assert!(script.own && script.clock == Clock::Real);
+        let script = Script::read("# xtask: clock=real kernel=own when=named shards=2\n");
+        assert!(script.own && script.named && script.clock == Clock::Real);
         assert_eq!(script.parts().len(), 2);
         assert_eq!(Script::read("").clock, Clock::Virtual);
     }

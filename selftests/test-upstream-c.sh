@@ -1,0 +1,8 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The kernel's own livepatch selftests, unmodified, on its own modules in C (upstream.sh).
+#
+# xtask: modules=upstream timeout=3600 when=named
+
+. "$(dirname "$0")/upstream.sh" c
