@@ -355,7 +355,7 @@ ktap_case()
 ktap_finish()
 {
 	local name="nothing is left behind and the kernel is sound" bad="" line mod
-	local complaint='BUG: |WARNING: |Oops|UBSAN: |suspicious RCU usage|blocked for more than|detected (expedited )?stall|kmemleak: .* suspected'
+	local complaint=""
 
 	klp__undo 0 > "$KLP_TMP/out" 2>&1
 	klp__comment < "$KLP_TMP/out"
@@ -380,6 +380,9 @@ ktap_finish()
 		bad=1
 	fi
 	# Not every checker taints: lockdep, RCU and kmemleak only print.
+	while IFS= read -r line; do
+		[[ $line == \#* ]] || complaint+="${complaint:+|}$line"
+	done < "$KLP_DIR/complaints"
 	log_mark "end"
 	for mod in "$KLP_TMP"/log.*; do
 		klp__read "$mod"

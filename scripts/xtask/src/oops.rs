@@ -24,39 +24,11 @@ const LEAD: usize = 12;
 /// How long the symboliser may take; raw addresses are better than waiting.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// What begins a complaint, wherever it stands in the log.
+/// What begins a complaint, wherever it stands in the log; the scripts judge by the same file.
 static COMPLAINT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?x)
-        Kernel\ panic\ -\ not\ syncing
-        | \bOops:
-        | kernel\ BUG\ at
-        | \bBUG:\ 
-        | WARNING:\ (CPU:|at\ |.*\bat\ .*\+0x|possible\ |suspicious\ |inconsistent\ |bad\ unlock|held\ lock|lock\ held|Nested\ lock|stack\ |kernel\ stack)
-        | general\ protection\ fault
-        | \bKASAN:
-        | \bUBSAN:
-        | \bKCSAN:
-        | possible\ (circular|recursive)\ locking
-        | possible\ irq\ lock\ inversion
-        | INFO:\ (task\ .*\ blocked\ for|suspicious\ RCU|trying\ to\ register\ non-static\ key|rcu_.*stall)
-        | rcu:\ INFO:\ .*stall
-        | kmemleak:\ ([1-9]\d*\ new\ suspected|unreferenced\ object|cannot\ scan)
-        | Kernel\ memory\ leak\ detector\ disabled
-        | \bODEBUG:
-        | DEBUG_LOCKS_WARN_ON
-        | unable\ to\ handle\ (kernel|page)
-        | (invalid\ opcode|divide\ error|stack\ segment|double\ fault):
-        | refcount_t:\ 
-        | (list_add|list_del)\ corruption
-        | sysfs:\ cannot\ create\ duplicate
-        | unregister_netdevice:\ waiting
-        | scheduling\ while\ atomic
-        | Bad\ page\ state
-        | Object\ .*\ remaining\ in\ 
-        | rust_kernel:\ panicked\ at
-        ",
-    )
+    let lines = include_str!("../../../selftests/complaints").lines();
+    let patterns: Vec<&str> = lines.filter(|line| !line.starts_with('#')).collect();
+    pattern(&patterns.join("|"))
 });
 
 /// What only a kernel at its end says.
@@ -89,7 +61,7 @@ static TOLD: LazyLock<Regex> = LazyLock::new(|| {
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(0x)?[0-9a-f]{12,16}\b"));
 
 /// A constant pattern; a mistake in one shows in the first unit test.
-fn pattern(text: &str) -> Regex {
+pub fn pattern(text: &str) -> Regex {
     #[expect(
         clippy::expect_used,
         reason = "a constant, compiled by every unit test"
@@ -358,6 +330,28 @@ mod tests {
             // A caller id (CONFIG_PRINTK_CALLER) changes nothing.
             let log = format!("[    1.000000][   T12] {line}\n");
             assert_eq!(complaints(&log).len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_shell_reads_the_patterns_as_we_do() {
+        let file = crate::paths::root().join("selftests/complaints");
+        let script = format!(
+            "grep -v '^#' '{}' | grep -E -c -f - <(echo \"$0\")",
+            file.display()
+        );
+        for (line, seen) in [
+            ("WARNING: kernel/x.c:3 at f+0x1/0x2", "1\n"),
+            ("x: BUG: y", "1\n"),
+            ("kmemleak: 10 new suspected memory leaks", "1\n"),
+            ("WARNING! DEBUG: x", "0\n"),
+        ] {
+            let output = Command::new("bash").args(["-c", &script, line]).output();
+            assert_eq!(
+                String::from_utf8_lossy(&output.unwrap().stdout),
+                seen,
+                "{line}"
+            );
         }
     }
 
