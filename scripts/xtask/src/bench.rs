@@ -1,90 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `cargo xtask bench`: what Rust costs against C, and how long a person waits, as ratios within one run.
+//! `cargo xtask bench`: starts the package `bench`, which measures by this tool's own commands.
 
-mod edit_loop;
-mod generated;
-mod rebuild;
-mod size;
-mod stats;
-mod table;
-mod twins;
-
-use std::fs;
-use std::fs::File;
-use std::path::Path;
-use std::time::SystemTime;
+use std::os::unix::process::CommandExt;
 
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::cargo;
 use crate::cli::BenchArgs;
 use crate::cli::BenchCommand;
 use crate::cli::KernelArgs;
 use crate::error;
-use crate::kernel::Kernel;
 use crate::parts;
 use crate::paths;
-use twins::Amount;
-
-/// What the book includes.
-const PAGE: &str = "book/src/reference/clocks-table.md";
 
 /// `cargo xtask bench …`.
 pub fn run(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
-    match &what.what {
+    let mut words = match &what.what {
         Some(BenchCommand::Cold) => {
             print!("{}", parts::all());
-            Ok(())
+            return Ok(());
         }
-        Some(BenchCommand::Loop { rounds }) => edit_loop::run(args, *rounds),
-        None => compare(args, what),
-    }
-}
-
-/// Rust against C.
-fn compare(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
+        Some(BenchCommand::Loop { rounds }) => vec!["loop".to_owned(), rounds.to_string()],
+        None => vec!["compare".to_owned(), what.rounds.max(1).to_string()],
+    };
     if args.debug {
         return Err(error::usage(
             "the debug kernel checks every step, and what it costs says nothing: leave out --debug",
         ));
     }
-    let rounds = what.rounds.max(1);
-    let amount = if what.quick {
-        Amount {
-            rounds,
-            items: 100,
-            functions: 10,
-        }
-    } else {
-        Amount {
-            rounds,
-            items: 10_000,
-            functions: 1000,
-        }
-    };
-    let kernel = Kernel::ensure(args)?;
-    let mut table = twins::measure(&kernel, amount)?;
-    if !what.quick {
-        rebuild::rows(&kernel, rounds, &mut table)?;
+    words.extend(what.quick.then(|| "quick".to_owned()));
+    words.extend(what.book.then(|| "book".to_owned()));
+    // Its way back to this program and this kernel.
+    let own = std::env::current_exe().context("finding this program")?;
+    let mut own = format!("{}\n--kernel\n{}", own.display(), args.kernel);
+    if let Some(source) = &args.source {
+        own += &format!("\n--kernel-source\n{}", source.display());
     }
-    let machine = twins::machine(&kernel);
-    println!("{machine}; medians of {rounds} rounds");
-    print!("{}", table.plain());
-    if what.book {
-        let page = paths::root().join(PAGE);
-        fs::write(&page, table.markdown(&machine, rounds))
-            .with_context(|| format!("writing {}", page.display()))?;
-        println!("written: {PAGE}");
-    }
-    Ok(())
-}
-
-/// Make `file` newer than what was built from it.
-fn touch(file: &Path) -> Result<()> {
-    File::options()
-        .append(true)
-        .open(file)
-        .and_then(|file| file.set_modified(SystemTime::now()))
-        .with_context(|| format!("touching {}", file.display()))
+    // In our place, so that its exit status is ours.
+    let error = cargo::command()
+        .args(["run", "--quiet", "--package", "bench", "--"])
+        .args(words)
+        .env("XTASK", own)
+        .current_dir(paths::root())
+        .exec();
+    Err(error).context("starting cargo")
 }

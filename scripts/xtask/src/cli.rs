@@ -166,6 +166,9 @@ pub enum Command {
         /// After so many seconds a command's guest is stopped
         #[arg(long, value_name = "SECONDS", default_value_t = 300)]
         timeout: u64,
+        /// Memory of a command's guest
+        #[arg(long, value_name = "MIB", default_value_t = 1024)]
+        memory: u32,
     },
     /// Measure modules in Rust against the same in C, in one boot, by counted instructions
     Bench {

@@ -37,6 +37,7 @@ mod vm;
 
 use std::panic;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -105,7 +106,14 @@ fn dispatch(cli: &Cli) -> Result<()> {
             command,
             nics,
             timeout,
-        } => shell::run(kernel, command, *nics, *timeout),
+            memory,
+        } => {
+            let mut guest = vm::Guest::new("shell", "");
+            guest.nics = *nics;
+            guest.memory_mib = *memory;
+            guest.timeout = Duration::from_secs(*timeout);
+            shell::run(kernel, command, guest)
+        }
         Command::Bench { what } => bench::run(kernel, what),
         Command::Clean => clean::run(),
     }

@@ -10,7 +10,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::bail;
 use anyhow::Context;
@@ -31,7 +30,7 @@ use crate::vm::End;
 use crate::vm::Guest;
 
 /// `cargo xtask shell [COMMAND…]`.
-pub fn run(args: &KernelArgs, command: &[String], nics: u32, timeout: u64) -> Result<()> {
+pub fn run(args: &KernelArgs, command: &[String], mut guest: Guest) -> Result<()> {
     if command.is_empty() && !std::io::stdin().is_terminal() {
         return Err(error::usage(
             "a shell needs a terminal; name the command to run: cargo xtask shell -- COMMAND",
@@ -46,9 +45,6 @@ pub fn run(args: &KernelArgs, command: &[String], nics: u32, timeout: u64) -> Re
         }
         built => built?,
     };
-    let mut guest = Guest::new("shell", "");
-    guest.nics = nics;
-    guest.timeout = Duration::from_secs(timeout);
     if command.is_empty() {
         interactive(&kernel, &guest, &modules)
     } else {
