@@ -8,8 +8,13 @@
 //! results than planned, an end before the last result, a bail-out) is a problem, and the caller
 //! counts each as a failure: silence is not success.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::oops::pattern;
 
 /// The exit status by which a kselftest says that it was skipped as a whole.
 pub const SKIP_STATUS: i32 = 4;
@@ -86,7 +91,6 @@ struct Level {
     name: Option<String>,
     /// Index of the first case of this level and those below it.
     first_case: usize,
-    versions: usize,
 }
 
 /// What a line is, once its indentation is gone.
@@ -104,6 +108,18 @@ enum Line<'a> {
     Other,
 }
 
+static PLAN: LazyLock<Regex> = LazyLock::new(|| pattern(r"^1\.\.(\d+)\s*(#.*)?$"));
+
+static RESULT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(not )?ok(?:\s+(\d+))?(?:\s+(?:- )?(.*))?$"));
+
+/// `name # SKIP why`. An escaped `\#` is a part of the name, and so is one that no directive follows.
+static DIRECTIVE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^(.*?)(?:^|\s)#+\s*(?:(skip|skipped|todo|xfail|timeout|error|time):?|\S*=\S*)(?:\s+(.*))?$",
+    )
+});
+
 fn classify(line: &str) -> Line<'_> {
     if line.starts_with("KTAP version ") || line.starts_with("TAP version ") {
         return Line::Version;
@@ -114,77 +130,38 @@ fn classify(line: &str) -> Line<'_> {
     if let Some(name) = line.strip_prefix("# Subtest:") {
         return Line::Subtest(name.trim());
     }
-    if let Some(rest) = line.strip_prefix("1..") {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at(digits);
-        let after = after.trim_start();
-        if let Ok(number) = number.parse() {
-            if after.is_empty() || after.starts_with('#') {
-                return Line::Plan(number, skip_reason(after));
-            }
-        }
-        return Line::Other;
+    if let Some(found) = PLAN.captures(line) {
+        let why = split_directive(found.get(2).map_or("", |m| m.as_str())).1;
+        return found[1].parse().map_or(Line::Other, |number| match why {
+            Some(Verdict::Skip(why)) => Line::Plan(number, Some(why)),
+            _ => Line::Plan(number, None),
+        });
     }
-    let (ok, rest) = match (line.strip_prefix("not ok"), line.strip_prefix("ok")) {
-        (Some(rest), _) => (false, rest),
-        (None, Some(rest)) => (true, rest),
-        (None, None) => return Line::Other,
-    };
-    if !rest.is_empty() && !rest.starts_with(' ') {
+    let Some(found) = RESULT.captures(line) else {
         return Line::Other;
-    }
-    let rest = rest.trim();
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, after) = rest.split_at(digits);
-    let (number, rest) = if after.is_empty() || after.starts_with(' ') {
-        (number.parse().ok(), after.trim_start())
-    } else {
-        (None, rest)
     };
-    let rest = rest.strip_prefix("- ").unwrap_or(rest);
-    let (name, directive) = split_directive(rest);
+    let (name, directive) = split_directive(found.get(3).map_or("", |m| m.as_str()));
     Line::Result {
-        ok,
-        number,
+        ok: found.get(1).is_none(),
+        number: found.get(2).and_then(|m| m.as_str().parse().ok()),
         name,
         directive,
     }
 }
 
-/// `# SKIP why` at the end of a plan.
-fn skip_reason(after: &str) -> Option<String> {
-    match split_directive(after).1 {
-        Some(Verdict::Skip(why)) => Some(why),
-        _ => None,
-    }
-}
-
-/// Split `name # SKIP why`; a directive of another kind (`# time=…`) is dropped from the name.
+/// A directive of another kind (`# time=…`) is dropped from the name.
 fn split_directive(text: &str) -> (&str, Option<Verdict>) {
-    let at = if text.starts_with('#') {
-        Some(0)
-    } else {
-        // An escaped `\#` is a part of the name.
-        text.match_indices(" #")
-            .map(|(at, _)| at)
-            .find(|&at| !text[..at].ends_with('\\'))
-    };
-    let Some(at) = at else {
+    let Some(found) = DIRECTIVE.captures(text) else {
         return (text.trim_end(), None);
     };
-    let name = text[..at].trim_end();
-    let directive = text[at..].trim_start().trim_start_matches('#').trim();
-    let (word, why) = directive.split_once(' ').unwrap_or((directive, ""));
-    let why = why.trim().to_owned();
-    match word.to_ascii_uppercase().trim_end_matches(':') {
-        "SKIP" | "SKIPPED" => (name, Some(Verdict::Skip(why))),
-        "TODO" | "XFAIL" => (name, Some(Verdict::Skip(format!("to do: {why}")))),
-        "TIMEOUT" | "ERROR" => (name, Some(Verdict::Fail)),
-        "TIME" => (name, None),
-        // Not a directive after all: `# 3 items` is a name like any other.
-        _ if word.contains('=') => (name, None),
-        _ => (text.trim_end(), None),
-    }
+    let part = |nr| found.get(nr).map_or("", |m| m.as_str().trim());
+    let verdict = match part(2).to_ascii_lowercase().as_str() {
+        "skip" | "skipped" => Some(Verdict::Skip(part(3).to_owned())),
+        "todo" | "xfail" => Some(Verdict::Skip(format!("to do: {}", part(3)))),
+        "timeout" | "error" => Some(Verdict::Fail),
+        _ => None,
+    };
+    (part(1), verdict)
 }
 
 /// Read what a script printed.
@@ -225,9 +202,8 @@ pub fn parse(output: &str) -> Report {
             continue;
         };
         match kind {
-            // Went with the comments already.
-            Line::Other => {}
-            Line::Version => level.versions += 1,
+            // The first went with the comments already.
+            Line::Other | Line::Version => {}
             Line::Subtest(name) => level.name = Some(name.to_owned()),
             Line::Plan(count, why) => {
                 if level.plan.replace(count).is_some() {
