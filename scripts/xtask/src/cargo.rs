@@ -78,10 +78,7 @@ pub fn rust_analyzer(args: &KernelArgs) -> Result<()> {
     let crates = side.crates()?;
     let project = with_crates(project, &crates, &kbuild::output_dir(&side.kernel))?;
     let file = paths::root().join("rust-project.json");
-    let aside = file.with_extension("json.new");
-    fs::write(&aside, seen_from_outside(&project)?)
-        .and_then(|()| fs::rename(&aside, &file))
-        .with_context(|| format!("writing {}", file.display()))?;
+    paths::write_whole(&file, &seen_from_outside(&project)?)?;
     println!(
         "{}: restart rust-analyzer in your editor, whose rust-analyzer.server.path is scripts/rust-analyzer",
         file.display()

@@ -8,9 +8,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,6 +26,8 @@ use crate::lock::lock;
 use crate::paths;
 use crate::process;
 use crate::progress;
+use crate::queue;
+use crate::queue::Job;
 
 /// Where the output of everything for `kernel` is.
 pub fn output_dir(kernel: &Kernel) -> PathBuf {
@@ -88,30 +89,20 @@ fn build_and_tell(
     fs::create_dir_all(&modules).with_context(|| format!("creating {}", modules.display()))?;
     let _lock = lock(&output.join("lock"), "builds modules")?;
 
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<String>> {
-        let mut built = Vec::new();
-        while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
-            built.extend(build_folder(kernel, folder, &output, &modules, &tell)?);
-        }
-        Ok(built)
+    let built = Mutex::new(BTreeSet::new());
+    let job = |folder| {
+        let (output, modules, tell, built) = (&output, &modules, &tell, &built);
+        Job::new(move || {
+            let names = build_folder(kernel, folder, output, modules, tell)?;
+            built
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(names);
+            Ok(())
+        })
     };
-    let workers = host::jobs().min(folders.len());
-    let results: Vec<Result<Vec<String>>> = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        running
-            .into_iter()
-            .map(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
-            })
-            .collect()
-    });
-    let mut built = BTreeSet::new();
-    for result in results {
-        built.extend(result?);
-    }
+    queue::run(&folders.iter().map(job).collect::<Vec<_>>(), host::jobs())?;
+    let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
     if names.is_empty() {
         forget_others(&modules, &built)?;
     }

@@ -31,6 +31,7 @@ use crate::error::Failure;
 use crate::host;
 use crate::lock::lock;
 use crate::paths;
+use crate::paths::write_whole;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
@@ -411,13 +412,6 @@ fn create(dir: &Path) -> Result<()> {
         ))
         .into()
     })
-}
-
-/// Write a file so that it is either whole or not there.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let aside = path.with_extension("new");
-    fs::write(&aside, text).with_context(|| format!("writing {}", aside.display()))?;
-    fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 //! Where things are: the checkout, its `target/`, and the user's cache folder.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
 
 use crate::error;
 
@@ -32,7 +36,7 @@ pub fn kbuild() -> PathBuf {
 }
 
 /// The cache folder: `$XDG_CACHE_HOME` or `~/.cache`, then our name.
-pub fn cache() -> anyhow::Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     cache_from(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))
         .ok_or_else(|| error::host("neither XDG_CACHE_HOME nor HOME is set: set one of them"))
 }
@@ -50,6 +54,14 @@ fn cache_from(
                 .map(|dir| dir.join(".cache"))
         })
         .map(|dir| dir.join(CACHE_NAME))
+}
+
+/// Write a file so that it is either whole or not there.
+pub fn write_whole(file: &Path, text: &str) -> Result<()> {
+    let aside = file.with_extension(format!("new-{}", std::process::id()));
+    fs::write(&aside, text)
+        .and_then(|()| fs::rename(&aside, file))
+        .with_context(|| format!("writing {}", file.display()))
 }
 
 #[cfg(test)]

@@ -139,6 +139,45 @@ impl Running {
         }
     }
 
+    /// The lines of all `streams`, as they come, until these are closed. At `deadline` the group is ended, and the answer
+    /// is that it was not in time.
+    pub fn lines(
+        &mut self,
+        streams: impl IntoIterator<Item = Box<dyn Read + Send>>,
+        deadline: Option<Instant>,
+        mut each: impl FnMut(&str) -> Result<()>,
+    ) -> Result<bool> {
+        let (send, lines) = mpsc::channel();
+        for stream in streams {
+            let send = send.clone();
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                let mut bytes = Vec::new();
+                while matches!(stream.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let text = text.trim_end_matches(['\n', '\r']).to_owned();
+                    if send.send(text).is_err() {
+                        break;
+                    }
+                    bytes.clear();
+                }
+            });
+        }
+        drop(send);
+        loop {
+            match lines.recv_timeout(Duration::from_millis(50)) {
+                Ok(text) => each(&text)?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(true),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            check_interrupted()?;
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                self.end();
+                return Ok(false);
+            }
+        }
+    }
+
     /// End the group: politely, then by force.
     pub fn end(&mut self) {
         let _ = killpg(self.group, Signal::SIGTERM);
@@ -230,46 +269,20 @@ pub fn logged(
             .stderr(Stdio::piped()),
     )?;
     let deadline = timeout.map(|t| Instant::now() + t);
-    let (send, lines) = mpsc::channel();
-    let streams: [Option<Box<dyn Read + Send>>; 2] = [
-        child.child.stdout.take().map(|s| Box::new(s) as _),
-        child.child.stderr.take().map(|s| Box::new(s) as _),
+    let (out, err) = (child.child.stdout.take(), child.child.stderr.take());
+    let streams = [
+        out.map(|s| Box::new(s) as Box<dyn Read + Send>),
+        err.map(|s| Box::new(s) as _),
     ];
-    for stream in streams.into_iter().flatten() {
-        let send = send.clone();
-        thread::spawn(move || {
-            let mut stream = BufReader::new(stream);
-            let mut bytes = Vec::new();
-            while matches!(stream.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
-                let text = String::from_utf8_lossy(&bytes);
-                if send
-                    .send(text.trim_end_matches(['\n', '\r']).to_owned())
-                    .is_err()
-                {
-                    break;
-                }
-                bytes.clear();
-            }
-        });
+    let in_time = child.lines(streams.into_iter().flatten(), deadline, |text| {
+        writeln!(file, "{text}").with_context(|| format!("writing the log {}", log.display()))?;
+        each(text);
+        Ok(())
+    })?;
+    if !in_time {
+        bail!(Failure::TimedOut);
     }
-    drop(send);
-    loop {
-        match lines.recv_timeout(Duration::from_millis(100)) {
-            Ok(text) => {
-                writeln!(file, "{text}")
-                    .with_context(|| format!("writing the log {}", log.display()))?;
-                each(&text);
-            }
-            // Both streams are closed, so every line was seen.
-            Err(mpsc::RecvTimeoutError::Disconnected) => return child.wait(deadline),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-        }
-        check_interrupted()?;
-        if deadline.is_some_and(|d| Instant::now() >= d) {
-            child.end();
-            bail!(Failure::TimedOut);
-        }
-    }
+    child.wait(deadline)
 }
 
 /// `command` as one would type it.

@@ -25,6 +25,18 @@ pub struct Job<'a> {
     pub work: Box<dyn Fn() -> Result<()> + Send + Sync + 'a>,
 }
 
+impl<'a> Job<'a> {
+    /// Something that needs nothing else.
+    pub fn new(work: impl Fn() -> Result<()> + Send + Sync + 'a) -> Job<'a> {
+        Job {
+            guess: Duration::ZERO,
+            after: Vec::new(),
+            alone: None,
+            work: Box::new(work),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     begun: BTreeSet<usize>,
@@ -104,11 +116,10 @@ mod tests {
         Job {
             guess: Duration::from_secs(seconds),
             after: after.to_vec(),
-            alone: None,
-            work: Box::new(move || {
+            ..Job::new(move || {
                 log.lock().unwrap().push(nr);
                 Ok(())
-            }),
+            })
         }
     }
 

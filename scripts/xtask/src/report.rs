@@ -110,7 +110,11 @@ pub fn suite(suite: &Suite) -> String {
             Verdict::Fail => {
                 let _ = writeln!(text, "  {} {}", style("failed:").red().bold(), case.name);
                 for line in &case.said {
-                    let _ = writeln!(text, "    {}", line.trim_start().strip_prefix("# ").unwrap_or(line));
+                    let _ = writeln!(
+                        text,
+                        "    {}",
+                        line.trim_start().strip_prefix("# ").unwrap_or(line)
+                    );
                 }
             }
             Verdict::Skip(why) => {

@@ -23,6 +23,7 @@ use crate::error::Failure;
 pub use crate::ktap::Case;
 use crate::ktap::Verdict;
 use crate::paths;
+use crate::paths::write_whole;
 
 /// What ran together: one script in its guest, or one of the host's checks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -122,12 +123,12 @@ impl Run {
 
     /// `--json FILE`.
     pub fn write_json(&self, file: &Path) -> Result<()> {
-        write(file, serde_json::to_string_pretty(self)? + "\n")
+        write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
     /// `--junit FILE`.
     pub fn write_junit(&self, file: &Path) -> Result<()> {
-        write(file, self.junit()?)
+        write_whole(file, &self.junit()?)
     }
 
     fn junit(&self) -> Result<String> {
@@ -180,7 +181,7 @@ impl Run {
         if let Some(dir) = file.parent() {
             fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
-        write(&file, serde_json::to_string_pretty(&record)? + "\n")
+        write_whole(&file, &(serde_json::to_string_pretty(&record)? + "\n"))
     }
 }
 
@@ -195,14 +196,6 @@ pub fn last() -> Run {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default()
-}
-
-/// Write aside, then rename: never half a file.
-fn write(file: &Path, text: String) -> Result<()> {
-    let aside = file.with_extension(format!("tmp-{}", std::process::id()));
-    fs::write(&aside, text)
-        .and_then(|()| fs::rename(&aside, file))
-        .with_context(|| format!("writing {}", file.display()))
 }
 
 fn millis(time: Duration) -> u64 {

@@ -101,12 +101,7 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
     let jobs: Vec<Job<'_>> = samples
         .iter()
         .enumerate()
-        .map(|(nr, sample)| Job {
-            guess: Duration::ZERO,
-            after: Vec::new(),
-            alone: None,
-            work: Box::new(move || work(nr, sample)),
-        })
+        .map(|(nr, sample)| Job::new(move || work(nr, sample)))
         .collect();
     queue::run(&jobs, host::jobs())?;
     drop(jobs);

@@ -13,12 +13,12 @@
 //! - The standard streams are pipes. QEMU opens them anew, and truncates what is a file.
 //! - `timeout` stands around it all, so that even a `kill -9` of this tool leaves no guest for ever.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Read;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -27,7 +27,6 @@ use std::process::Command;
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -375,54 +374,25 @@ fn run_with(
     // Our copies of the pipes' ends are in the command; without it we see the end of file.
     drop(command);
 
-    let (send, lines) = mpsc::channel();
-    thread::spawn(move || {
-        let mut reader = BufReader::new(File::from(output));
-        let mut bytes = Vec::new();
-        while matches!(reader.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
-            let line = String::from_utf8_lossy(&bytes)
-                .trim_end_matches(['\n', '\r'])
-                .to_owned();
-            if send.send(line).is_err() {
-                break;
-            }
-            bytes.clear();
-        }
-    });
-
     let mut text = String::new();
     let output_log = folder.join("output.log");
     let mut output_file = File::create(&output_log)
         .with_context(|| format!("creating the log {}", output_log.display()))?;
-    let mut timed_out = false;
-    loop {
-        match lines.recv_timeout(Duration::from_millis(50)) {
-            Ok(line) => {
-                if !line.starts_with(STATUS_MARK) {
-                    each(&line);
-                }
-                writeln!(output_file, "{line}").context("writing the guest's output")?;
-                text.push_str(&line);
-                text.push('\n');
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
+    let output = Box::new(File::from(output)) as Box<dyn Read + Send>;
+    let in_time = child.lines([output], Some(deadline), |line| {
+        if !line.starts_with(STATUS_MARK) {
+            each(line);
         }
-        process::check_interrupted()?;
-        if Instant::now() >= deadline {
-            timed_out = true;
-            child.end();
-            break;
-        }
-    }
-    let status = if timed_out {
-        None
-    } else {
-        match child.wait(Some(deadline + OUTER_GRACE)) {
-            Ok(status) => Some(status),
-            Err(error) if error::code(&error) == Failure::TimedOut.code() => None,
-            Err(error) => return Err(error),
-        }
+        writeln!(output_file, "{line}").context("writing the guest's output")?;
+        text.push_str(line);
+        text.push('\n');
+        Ok(())
+    })?;
+    let status = match in_time.then(|| child.wait(Some(deadline + OUTER_GRACE))) {
+        None => None,
+        Some(Ok(status)) => Some(status),
+        Some(Err(error)) if error::code(&error) == Failure::TimedOut.code() => None,
+        Some(Err(error)) => return Err(error),
     };
     drop(child);
     // Nobody holds the pipe's other end any more, so this ends.
@@ -447,18 +417,11 @@ fn run_with(
 
 /// Why a guest did not come to its command: the last thing the host's tools said.
 fn broken(log: &str, status: &str) -> String {
-    let mut said: VecDeque<&str> = VecDeque::new();
-    for line in log.lines().filter(|l| !l.trim().is_empty()) {
-        said.push_back(line.trim_end());
-        if said.len() > 3 {
-            said.pop_front();
-        }
-    }
+    let said = oops::tail(log, 3).join(" | ");
     if said.is_empty() {
         format!("virtme-ng ended with {status} and said nothing")
     } else {
-        let said: Vec<_> = said.into_iter().collect();
-        format!("virtme-ng ended with {status}: {}", said.join(" | "))
+        format!("virtme-ng ended with {status}: {said}")
     }
 }
 
