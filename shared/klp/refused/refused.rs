@@ -125,6 +125,10 @@ fn forget() {
 
 // Not refused: "" stands for success.
 //~ ""
+#[cfg(function_only)]
+patch! { vmlinux { functions: [ unsafe fn old() -> c_int = new, ], }, }
+
+//~ ""
 #[cfg(fine)]
 patch! { vmlinux {}, "virtio_net" {}, }
 
