@@ -68,7 +68,10 @@ fn section(sample: &Sample, file: &Path) -> Result<String> {
     let module = file.file_stem().unwrap_or_default().to_string_lossy();
     let source = read_lossy(&sample.dir.join(format!("{module}.rs")));
     let transcript = paths::root().join(format!("selftests/expected/{}.log", sample.stem));
-    let objects = objects(&read_lossy(&transcript), &module);
+    let mut objects = objects(&read_lossy(&transcript), &module);
+    // One without callbacks is in no line of the log.
+    let symbols = process::capture(Command::new("nm").arg("--defined-only").arg(file))?;
+    objects.extend(replaced(&symbols));
 
     let mut text = format!(
         "`{module}.ko`: {}\n\n",
@@ -141,6 +144,15 @@ fn objects(transcript: &str, module: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The objects that a module replaces functions of: a replacement's symbol is `livepatch.OBJECT.FUNCTION`.
+fn replaced(symbols: &str) -> BTreeSet<String> {
+    symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().last()?.strip_prefix("livepatch."))
+        .filter_map(|name| Some(name.split_once('.')?.0.to_owned()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +180,14 @@ mod tests {
         assert_eq!(declared(source, "n").unwrap(), "; default `0`; mode 444");
         assert_eq!(declared(source, "f").unwrap(), "; mode 444");
         assert_eq!(declared(source, "none"), None);
+    }
+
+    #[test]
+    fn objects_are_those_with_replacements() {
+        let symbols = "0000 T livepatch.veth.veth_xmit\n0010 T livepatch.vmlinux.si_meminfo.2\n\
+                       0020 t livepatch_x\n0030 D x.livepatch.no.f\n";
+        let found: Vec<_> = replaced(symbols).into_iter().collect();
+        assert_eq!(found, ["veth", "vmlinux"]);
     }
 
     #[test]
