@@ -76,6 +76,7 @@ unsafe extern "C" fn checksum(words: *const u16, count: usize) -> u16 {
     let words = unsafe { core::slice::from_raw_parts(words, count) };
     let add = |sum: u16, &word: &u16| {
         let (sum, carry) = sum.overflowing_add(word);
+        // FIX: the carry, which the routine loses.
         sum + u16::from(carry)
     };
     !words.iter().fold(0, add)
@@ -83,6 +84,7 @@ unsafe extern "C" fn checksum(words: *const u16, count: usize) -> u16 {
 
 /// Replaces `asm_target_percent()`: multiplies before it divides.
 extern "C" fn percent(used: u32, total: u32) -> u32 {
+    // FIX: multiplied before it is divided.
     let percent = (u64::from(used) * 100).checked_div(total.into());
     percent.unwrap_or(0) as u32
 }
@@ -96,6 +98,7 @@ unsafe extern "C" fn rdmsr_safe_regs(gprs: *mut Gprs) -> c_int {
     // SAFETY: The duty of this function.
     let gprs = unsafe { &mut *gprs };
     from_result(|| {
+        // FIX: nobody learns which processor this is.
         if gprs.is_serial_number() {
             return Err(EIO);
         }
@@ -110,6 +113,7 @@ unsafe extern "C" fn rdmsr_safe_regs(gprs: *mut Gprs) -> c_int {
 /// As for the function: `value` must be valid for a write, and the caller may sleep.
 unsafe extern "C" fn rdmsrq_safe_on_cpu(cpu: u32, msr: u32, value: *mut u64) -> c_int {
     let mut gprs = Gprs::of(msr);
+    // FIX: by the routine that refuses the serial number.
     let ret = gprs.rdmsr_on(cpu);
     // SAFETY: The duty of this function; the function writes also when it fails.
     unsafe { value.write(gprs.value()) };

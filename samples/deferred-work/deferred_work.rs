@@ -94,6 +94,7 @@ unsafe extern "C" fn show(seq: *mut bindings::seq_file, _v: *mut c_void) -> c_in
     for kind in 0..sampler::KINDS {
         // SAFETY: The duty of this function; `kind` is one of the kernel's.
         unsafe { bindings::rust_helper_softirqs_line(seq, kind as u32) };
+        // FIX: what a counter since boot cannot tell.
         match &peaks {
             Some(peaks) => seq_print!(file, " {:10}\n", peaks[kind]),
             None => seq_print!(file, "          -\n"),
