@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The plain livepatch: one function is wrong, and a right one takes its place.
+//!
+//! `dev_valid_name()` decides how a network device may be called. The commit "net: reject creation of netdev names with
+//! colons" of 2015 was a fix of one line in it: one more character that is refused. Linux 7.2 has that one. It still takes
+//! control characters, and a name is printed where people look: by `ip link`, and by the kernel itself on the console
+//! ("renamed from …"). With ESC in it the name talks to their terminal. Who gives it need not be the machine's root; root in a
+//! user namespace of his own will do. This patch is the same fix of one line for these characters.
+//!
+//! No callback: no value in memory is wrong, and nothing has to be given back. A device that has such a name keeps it.
+//!
+//! ```text
+//! # insmod function_fix.ko
+//! # ip link add "$(printf 'a\033b')" type dummy
+//! RTNETLINK answers: Invalid argument
+//! ```
+
+use kernel::ffi::c_char;
+
+klp::bindings!();
+
+// ANCHOR: metadata
+klp::livepatch! {
+    name: "function_fix",
+    authors: ["The livepatch cookbook"],
+    description: "Refuse control characters in the names of network devices",
+    license: "GPL",
+    objects: [
+        vmlinux {
+            functions: [
+                // SAFETY: The declaration is that of include/linux/netdevice.h: see below.
+                unsafe fn dev_valid_name(*const c_char) -> bool = valid_name,
+            ],
+        },
+    ],
+}
+
+/// The compiler compares the declaration with the header's.
+const _: unsafe extern "C" fn(*const c_char) -> bool = bindings::dev_valid_name;
+// ANCHOR_END: metadata
+
+// ANCHOR: replacement
+/// Replaces `dev_valid_name()`.
+///
+/// A renaming calls it with a spinlock held (`netif_change_name()`): it must not sleep.
+///
+/// # Safety
+///
+/// As for that function: `name` must be readable up to a NUL, or else for `IFNAMSIZ` bytes, and nobody may change it
+/// meanwhile.
+unsafe extern "C" fn valid_name(name: *const c_char) -> bool {
+    let longest = bindings::IFNAMSIZ as usize;
+    // SAFETY: The duty of this function; nothing after the NUL is looked at.
+    let is_char = |&at: &usize| unsafe { *name.add(at) } != 0;
+    let len = (0..longest).take_while(is_char).count();
+    // SAFETY: These bytes have just been read.
+    let name = unsafe { core::slice::from_raw_parts(name, len) };
+    len < longest && !matches!(name, b"" | b"." | b"..") && !name.iter().any(is_refused)
+}
+
+/// Whether no name may contain `byte`.
+fn is_refused(byte: &u8) -> bool {
+    match byte {
+        b'/' | b':' => true,
+        // What isspace() of the kernel takes for white space (lib/ctype.c): 0xa0 is the no-break space of Latin-1.
+        b' ' | b'\t'..=b'\r' | 0xa0 => true,
+        _ => byte.is_ascii_control(), // FIX: they talk to the terminal of whoever reads the name
+    }
+}
+// ANCHOR_END: replacement
