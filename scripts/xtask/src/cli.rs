@@ -126,19 +126,7 @@ pub enum Command {
     ///
     /// `upstream-rust` is the kernel's own livepatch selftests on our modules, `upstream-c`, which runs only when it is
     /// named, the same on the kernel's: `test upstream` runs both.
-    Test {
-        /// Only tests whose name contains this
-        pattern: Option<String>,
-        /// Write the results as JSON
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-        /// Write the results as JUnit XML
-        #[arg(long, value_name = "FILE")]
-        junit: Option<PathBuf>,
-        /// Let the scripts write selftests/expected/ anew; read the difference before committing it
-        #[arg(long)]
-        bless: bool,
-    },
+    Test(TestArgs),
     /// Build the book, with its pictures and tables, and check it
     Book {
         /// Serve it with live reload instead
@@ -156,20 +144,7 @@ pub enum Command {
     /// Check that samples, chapters, tests and transcripts belong together
     Tidy,
     /// A shell, or one command, in the virtual machine, with the modules at hand
-    Shell {
-        /// A command to run in place of a shell
-        #[arg(trailing_var_arg = true)]
-        command: Vec<String>,
-        /// Virtio network cards
-        #[arg(long, default_value_t = 0)]
-        nics: u32,
-        /// After so many seconds a command's guest is stopped
-        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-        timeout: u64,
-        /// Memory of a command's guest
-        #[arg(long, value_name = "MIB", default_value_t = 1024)]
-        memory: u32,
-    },
+    Shell(ShellArgs),
     /// Measure modules in Rust against the same in C, in one boot, by counted instructions
     Bench {
         #[command(flatten)]
@@ -177,6 +152,37 @@ pub enum Command {
     },
     /// Remove what this tool created, and say how large it was
     Clean,
+}
+
+#[derive(Args)]
+pub struct TestArgs {
+    /// Only tests whose name contains this
+    pub pattern: Option<String>,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Let the scripts write selftests/expected/ anew; read the difference before committing it
+    #[arg(long)]
+    pub bless: bool,
+}
+
+#[derive(Args)]
+pub struct ShellArgs {
+    /// A command to run in place of a shell
+    #[arg(trailing_var_arg = true)]
+    pub command: Vec<String>,
+    /// Virtio network cards
+    #[arg(long, default_value_t = 0)]
+    pub nics: u32,
+    /// After so many seconds a command's guest is stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// Memory of a command's guest
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory: u32,
 }
 
 #[derive(Args)]

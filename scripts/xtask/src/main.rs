@@ -37,7 +37,6 @@ mod vm;
 
 use std::panic;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -84,36 +83,12 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::RustAnalyzer => cargo::rust_analyzer(kernel),
         Command::Run { name, params } => run::run(kernel, name, params),
         Command::Demo => run::demo(kernel),
-        Command::Test {
-            pattern,
-            json,
-            junit,
-            bless,
-        } => test::run(
-            kernel,
-            &test::Options {
-                pattern: pattern.as_deref(),
-                json: json.as_deref(),
-                junit: junit.as_deref(),
-                bless: *bless,
-            },
-        ),
+        Command::Test(options) => test::run(kernel, options),
         Command::Book { serve } => book::run(kernel, *serve),
         Command::BookApi { supports, .. } => book::link_items(supports.as_deref()),
         Command::Rules => rules::run(),
         Command::Tidy => tidy::run(),
-        Command::Shell {
-            command,
-            nics,
-            timeout,
-            memory,
-        } => {
-            let mut guest = vm::Guest::new("shell", "");
-            guest.nics = *nics;
-            guest.memory_mib = *memory;
-            guest.timeout = Duration::from_secs(*timeout);
-            shell::run(kernel, command, guest)
-        }
+        Command::Shell(options) => shell::run(kernel, options),
         Command::Bench { what } => bench::run(kernel, what),
         Command::Clean => clean::run(),
     }

@@ -23,7 +23,7 @@ use crate::error::Failure;
 use crate::host;
 use crate::kbuild;
 use crate::kernel::Kernel;
-use crate::ktap;
+use crate::ktap::Case;
 use crate::ktap::Verdict;
 use crate::parts;
 use crate::paths;
@@ -32,12 +32,12 @@ use crate::process::quote;
 use crate::queue;
 use crate::queue::Job;
 use crate::report;
+use crate::test;
 use crate::timeline;
 use crate::timeline::Phase;
 use crate::timeline::Story;
 use crate::vm;
 use crate::vm::read_lossy;
-use crate::vm::End;
 use crate::vm::Guest;
 
 /// A sample's story is told in seconds; this only ends a hang.
@@ -147,25 +147,26 @@ fn tell(
     if let Some(failure) = outcome.failure() {
         bail!(failure);
     }
-    let told = ktap::parse(&outcome.output);
-    let mut failed = outcome.end != End::Exited(0);
-    for case in &told.cases {
-        if case.verdict == Verdict::Fail {
-            failed = true;
-            for line in &case.said {
-                writeln!(text, "    {line}")?;
-            }
-            let failed = style(format!("failed: {}", case.name)).red().bold();
-            writeln!(text, "    {failed}")?;
-        }
-    }
-    for line in told.problems.iter().filter(|_| failed) {
-        writeln!(text, "    {}", style(line).red())?;
-    }
-    if let Some(why) = told.skipped {
+    let cases = test::cases(&outcome.output, &outcome.end);
+    if let [Case {
+        verdict: Verdict::Skip(why),
+        ..
+    }] = &cases[..]
+    {
         bail!(Failure::Host(format!("this kernel cannot run it: {why}")));
     }
-    if failed {
+    let failed: Vec<&Case> = cases
+        .iter()
+        .filter(|case| case.verdict == Verdict::Fail)
+        .collect();
+    for case in &failed {
+        for line in &case.said {
+            writeln!(text, "    {line}")?;
+        }
+        let failed = style(format!("failed: {}", case.name)).red().bold();
+        writeln!(text, "    {failed}")?;
+    }
+    if !failed.is_empty() {
         writeln!(text, "    the whole log: {}", outcome.console.display())?;
         bail!(Failure::TestFailed);
     }

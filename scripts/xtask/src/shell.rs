@@ -10,6 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::bail;
 use anyhow::Context;
@@ -17,6 +18,7 @@ use anyhow::Result;
 
 use crate::catalog;
 use crate::cli::KernelArgs;
+use crate::cli::ShellArgs;
 use crate::error;
 use crate::error::Failure;
 use crate::kbuild;
@@ -30,7 +32,8 @@ use crate::vm::End;
 use crate::vm::Guest;
 
 /// `cargo xtask shell [COMMAND…]`.
-pub fn run(args: &KernelArgs, command: &[String], mut guest: Guest) -> Result<()> {
+pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
+    let command = &options.command[..];
     if command.is_empty() && !std::io::stdin().is_terminal() {
         return Err(error::usage(
             "a shell needs a terminal; name the command to run: cargo xtask shell -- COMMAND",
@@ -45,6 +48,10 @@ pub fn run(args: &KernelArgs, command: &[String], mut guest: Guest) -> Result<()
         }
         built => built?,
     };
+    let mut guest = Guest::new("shell", "");
+    guest.nics = options.nics;
+    guest.memory_mib = options.memory;
+    guest.timeout = Duration::from_secs(options.timeout);
     if command.is_empty() {
         interactive(&kernel, &guest, &modules)
     } else {

@@ -15,7 +15,6 @@ mod guest;
 mod host;
 
 use std::fs;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -30,6 +29,7 @@ use anyhow::Result;
 use crate::catalog;
 use crate::cli::Choice;
 use crate::cli::KernelArgs;
+use crate::cli::TestArgs;
 use crate::error;
 use crate::error::Failure;
 use crate::kbuild;
@@ -42,6 +42,7 @@ use crate::results;
 use crate::results::Suite;
 use crate::vm;
 use crate::vm::Clock;
+pub use guest::cases;
 pub use guest::is_fatal;
 use guest::How;
 use guest::Script;
@@ -64,15 +65,6 @@ const LONG_GUESSES: [(&str, u64); 4] = [
 /// What building takes when it was not built before.
 const KERNEL_GUESS: Duration = Duration::from_secs(600);
 const MODULES_GUESS: Duration = Duration::from_secs(120);
-
-/// What the user asked for.
-pub struct Options<'a> {
-    pub pattern: Option<&'a str>,
-    pub json: Option<&'a Path>,
-    pub junit: Option<&'a Path>,
-    /// Let the scripts write their transcripts anew.
-    pub bless: bool,
-}
 
 /// A kernel, with what is to run on it.
 struct On<'a> {
@@ -226,17 +218,17 @@ impl Told {
 }
 
 /// `cargo xtask test [PATTERN]`.
-pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
+pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
     let mut scripts = guest::scripts(&paths::root())?;
     scripts.retain(|script| !script.named || options.pattern.is_some());
     let mut kernels = kernels(args, &scripts);
-    let names = choose(&names(&kernels), options.pattern)?;
+    let names = choose(&names(&kernels), options.pattern.as_deref())?;
     for on in &mut kernels {
         on.retain(&names);
     }
     kernels.retain(|on| on.has_guests() || on.host);
     // Before anything slow: the files that are to be written can be.
-    for file in [options.json, options.junit].into_iter().flatten() {
+    for file in [&options.json, &options.junit].into_iter().flatten() {
         fs::write(file, "").with_context(|| format!("writing {}", file.display()))?;
     }
 
@@ -262,10 +254,10 @@ pub fn run(args: &KernelArgs, options: &Options<'_>) -> Result<()> {
         .and_then(|on| Some(on.kernel.get()?.release.clone()));
     let run = results::Run::new(release, start.elapsed(), suites);
     run.remember()?;
-    if let Some(file) = options.json {
+    if let Some(file) = &options.json {
         run.write_json(file)?;
     }
-    if let Some(file) = options.junit {
+    if let Some(file) = &options.junit {
         run.write_junit(file)?;
     }
     let worst = run.worst();

@@ -314,18 +314,19 @@ fn script_timeout(settings: &Path) -> Duration {
 /// The cases that a script reported, and what its end says of them.
 pub fn cases(output: &str, end: &End) -> Vec<Case> {
     let report = ktap::parse(output);
-    if *end == End::Exited(ktap::SKIP_STATUS) && report.cases.is_empty() {
-        let why = report.skipped.unwrap_or_else(|| {
-            report
-                .rest
-                .last()
-                .map_or_else(|| "no reason given".to_owned(), Clone::clone)
-        });
-        return vec![Case::new("all of it", Verdict::Skip(why))];
-    }
-    if let Some(why) = &report.skipped {
-        if *end == End::Exited(0) && report.cases.is_empty() {
-            return vec![Case::new("all of it", Verdict::Skip(why.clone()))];
+    if report.cases.is_empty() {
+        let last = report.rest.last().cloned();
+        let why = match end {
+            End::Exited(0) => report.skipped.clone(),
+            End::Exited(ktap::SKIP_STATUS) => report
+                .skipped
+                .clone()
+                .or(last)
+                .or_else(|| Some("no reason given".to_owned())),
+            _ => None,
+        };
+        if let Some(why) = why {
+            return vec![Case::new("all of it", Verdict::Skip(why))];
         }
     }
     let mut cases = report.cases;
