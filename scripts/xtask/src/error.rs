@@ -112,14 +112,4 @@ mod tests {
             "running test-x.sh: stopped at the time-out"
         );
     }
-
-    #[test]
-    fn what_was_told_keeps_its_exit_status() {
-        assert_eq!(code(&Told(Failure::GuestPanic).into()), 4);
-    }
-
-    #[test]
-    fn a_plain_error_is_the_hosts() {
-        assert_eq!(code(&anyhow::anyhow!("disk on fire")), 3);
-    }
 }

@@ -53,13 +53,3 @@ pub fn free_space(path: &Path) -> Result<u64> {
 pub fn jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn free_space_of_a_folder_to_be() {
-        assert!(free_space(Path::new("/tmp/not/there/yet")).unwrap() > 0);
-    }
-}

@@ -386,49 +386,34 @@ mod tests {
     }
 
     #[test]
-    fn an_early_end_is_a_problem() {
-        let report = parse("KTAP version 1\n1..3\nok 1 a\n");
-        assert_eq!(report.problems, ["the output ends early: 1 of 3 results"]);
-    }
-
-    #[test]
-    fn too_many_results_are_a_problem() {
-        let report = parse("1..1\nok 1 a\nok 2 b\n");
-        assert_eq!(report.problems, ["2 results where 1 were planned"]);
-    }
-
-    #[test]
-    fn a_missing_plan_is_a_problem() {
-        assert_eq!(parse("ok 1 a\n").problems, ["no plan (`1..N`)"]);
-        // A plan at the end is allowed.
-        assert_eq!(parse("ok 1 a\n1..1\n").problems, Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_number_out_of_order_is_a_problem() {
-        let report = parse("1..3\nok 1 a\nok 3 c\n");
-        assert_eq!(report.problems, ["result 3 where result 2 was due"]);
-    }
-
-    #[test]
-    fn silence_is_a_problem() {
-        assert_eq!(parse("").problems, ["no KTAP output"]);
-        assert_eq!(
-            parse("bash: no such file\nokay\n").problems,
-            ["no KTAP output"]
-        );
-    }
-
-    #[test]
-    fn a_bail_out_is_a_problem() {
-        let report = parse("1..2\nok 1 a\nBail out! no network\n");
-        assert_eq!(
-            report.problems,
-            [
-                "bailed out: no network",
-                "the output ends early: 1 of 2 results"
-            ]
-        );
+    fn what_is_wrong_with_the_output_is_a_problem() {
+        let early = "the output ends early: 1 of 3 results";
+        for (text, problems) in [
+            ("KTAP version 1\n1..3\nok 1 a\n", &[early] as &[&str]),
+            (
+                "1..1\nok 1 a\nok 2 b\n",
+                &["2 results where 1 were planned"],
+            ),
+            ("ok 1 a\n", &["no plan (`1..N`)"]),
+            // A plan at the end is allowed.
+            ("ok 1 a\n1..1\n", &[]),
+            (
+                "1..3\nok 1 a\nok 3 c\n",
+                &["result 3 where result 2 was due"],
+            ),
+            ("", &["no KTAP output"]),
+            ("bash: no such file\nokay\n", &["no KTAP output"]),
+            (
+                "1..3\nok 1 a\nBail out! no net\n",
+                &["bailed out: no net", early],
+            ),
+            (
+                "1..1\n  # Subtest: x\n  1..3\n  ok 1 a\nnot ok 1 x\n",
+                &[&format!("x: {early}")],
+            ),
+        ] {
+            assert_eq!(parse(text).problems, problems, "{text}");
+        }
     }
 
     #[test]

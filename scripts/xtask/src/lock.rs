@@ -39,21 +39,3 @@ pub fn lock(path: &Path, what: &str) -> Result<Lock> {
         thread::sleep(Duration::from_millis(100));
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_second_waits_for_the_first() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let first = lock(&path, "tests").unwrap();
-        let other = path.clone();
-        let second = thread::spawn(move || lock(&other, "tests").map(drop));
-        thread::sleep(Duration::from_millis(150));
-        assert!(!second.is_finished());
-        drop(first);
-        second.join().unwrap().unwrap();
-    }
-}

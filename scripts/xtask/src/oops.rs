@@ -429,10 +429,4 @@ mod tests {
         assert_eq!(found[0].lines.len(), 4);
         assert_eq!(found[1].lines.len(), 1);
     }
-
-    #[test]
-    fn the_tail_skips_empty_lines() {
-        assert_eq!(tail("a\n\n[    1.0] \nb\nc\n", 2), ["b", "c"]);
-        assert_eq!(tail("", 30), Vec::<&str>::new());
-    }
 }

@@ -82,9 +82,4 @@ mod tests {
         );
         assert_eq!(from(None, None), None);
     }
-
-    #[test]
-    fn the_root_holds_the_workspace() {
-        assert!(root().join("scripts/xtask/Cargo.toml").is_file());
-    }
 }

@@ -281,9 +281,4 @@ livepatch: 'fix': unpatching complete
             "{svg}"
         );
     }
-
-    #[test]
-    fn an_empty_transcript_is_an_empty_picture() {
-        assert!(draw("t", "").starts_with("<svg"));
-    }
 }

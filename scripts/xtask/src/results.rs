@@ -266,13 +266,4 @@ mod tests {
         assert!(xml.contains("R1: a &lt;b&gt; &amp;"), "{xml}");
         assert!(!xml.contains('\u{1b}'), "{xml}");
     }
-
-    #[test]
-    fn files_are_whole_or_not_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("r.json");
-        run().write_json(&file).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(run().write_json(&dir.path().join("no/r.json")).is_err());
-    }
 }

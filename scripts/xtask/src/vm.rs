@@ -528,34 +528,13 @@ mod tests {
              --append oops=panic --append no_timer_check --append printk.devkmsg=on \
              --append nokaslr --append ignore_loglevel --verbose -- exec bash /t/guest.sh"
         );
-    }
-
-    #[test]
-    fn a_counting_guest_leaves_the_processor_to_the_translator() {
-        let guest = Guest::new("x", "true");
-        let args = text(&arguments(
-            &guest,
-            Path::new("/k"),
-            Accel::Counted,
-            Path::new("/s"),
-        ));
-        assert!(
-            args.contains("--disable-kvm --qemu-opts=-icount shift=0,sleep=off"),
-            "{args}"
+        let first =
+            |accel| text(&common_arguments(&Guest::new("x", ""), Path::new("/k"), accel)[2..4]);
+        assert_eq!(
+            first(Accel::Counted),
+            "--disable-kvm --qemu-opts=-icount shift=0,sleep=off"
         );
-    }
-
-    #[test]
-    fn kvm_is_the_absence_of_an_option() {
-        let guest = Guest::new("x", "true");
-        let args = text(&arguments(
-            &guest,
-            Path::new("/k"),
-            Accel::Kvm,
-            Path::new("/s"),
-        ));
-        assert!(!args.contains("kvm"), "{args}");
-        assert!(!args.contains("--no-dhcp"), "{args}");
+        assert_eq!(first(Accel::Kvm), "--force-9p --user");
     }
 
     #[test]
