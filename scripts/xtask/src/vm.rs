@@ -329,6 +329,12 @@ fn split_status(output: &str) -> (String, Option<i32>) {
 ///
 /// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
 pub fn run(kernel: &Kernel, guest: &Guest, each: impl FnMut(&str)) -> Result<Outcome> {
+    if read_lossy(&kernel.build.join(".config")).contains("# CONFIG_NET_9P is not set") {
+        return Err(error::host(format!(
+            "{} cannot boot on the build root's files, since it has no 9p: `cargo xtask build` makes modules for it, to load them elsewhere",
+            kernel.release
+        )));
+    }
     let accel = match guest.clock {
         Clock::Virtual => Accel::Counted,
         Clock::Real => accel(kernel)?,
