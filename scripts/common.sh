@@ -20,6 +20,11 @@ case ${XDG_CACHE_HOME-} in
 esac
 [[ $checkout != *[[:space:]:]* ]] || die "make cannot work in \"$checkout\": move the checkout to a path without blanks and colons"
 [[ $cache != *[[:space:]:]* ]] || die "make cannot work in \"$cache\": set XDG_CACHE_HOME to a path without blanks and colons"
+for path in "$checkout" "$cache"; do
+	case $path in
+	/tmp/* | /var/tmp/* | /run/* | /dev/*) die "a guest has temporary folders of its own, and would not see $path: keep the checkout and XDG_CACHE_HOME elsewhere" ;;
+	esac
+done
 root=$cache/root
 
 # What runs a command as root of the build root's files: an ordinary user needs a user namespace for it, and nothing is
