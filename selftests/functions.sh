@@ -559,7 +559,13 @@ klp__read_config()
 		fi
 	fi
 	if [ -z "$KLP_CONFIG" ]; then
-		skip "the kernel's configuration is not known: neither /proc/config.gz nor /boot/config-$release"
+		set -- "the kernel's configuration is not known: neither /proc/config.gz nor /boot/config-$release"
+		# xtask's guests have it; where they do not, they see nothing of the modules either.
+		if [ "${KLP_GUEST:-}" = 1 ]; then
+			printf 'KTAP version 1\nBail out! %s\n' "$1"
+			exit 1
+		fi
+		skip "$1"
 	fi
 }
 
