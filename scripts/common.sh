@@ -14,6 +14,10 @@ die() {
 	exit 3
 }
 
+check_checkout() {
+	[ -w "$checkout" ] || die "$checkout cannot be written to, and what is built goes there: make a clone of your own"
+}
+
 case ${XDG_CACHE_HOME-} in
 /*) cache=$XDG_CACHE_HOME/livepatch-cookbook ;;
 *) cache=${HOME:?HOME is not set}/.cache/livepatch-cookbook ;;
