@@ -145,6 +145,24 @@ pub enum Command {
     Tidy,
     /// A shell, or one command, in the virtual machine, with the modules at hand
     Shell(ShellArgs),
+    /// Can a livepatch replace this function, what is its prototype, and what to do where it cannot
+    ///
+    /// Exit status: 0 it can, 1 it cannot.
+    Ask {
+        function: String,
+        /// `vmlinux` or a module; without it the first that has the function
+        object: Option<String>,
+    },
+    /// Say of livepatches, without booting, what would be refused, crash or do nothing
+    ///
+    /// Exit status: 0 clean, 10 warnings, 11 would be refused, 12 would crash or do nothing; the worst of all modules.
+    Preflight {
+        /// Files, or names of samples or module sets, which are built first; every module when none is named
+        modules: Vec<String>,
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure modules in Rust against the same in C, in one boot, by counted instructions
     Bench {
         #[command(flatten)]
@@ -183,6 +201,12 @@ pub struct ShellArgs {
     /// Memory of a command's guest
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory: u32,
+    /// Take the modules that were built last
+    #[arg(long)]
+    pub no_build: bool,
+    /// A folder that the guest may write to; all else that it writes is forgotten
+    #[arg(long, value_name = "FOLDER")]
+    pub writable: Vec<PathBuf>,
 }
 
 #[derive(Args)]

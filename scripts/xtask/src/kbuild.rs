@@ -44,6 +44,20 @@ pub fn build(kernel: &Kernel, names: &[String]) -> Result<PathBuf> {
     build_and_tell(kernel, names, |_, _, _| {})
 }
 
+/// Build the named module folders, all for no name; the answer is every module of theirs.
+pub fn build_named(kernel: &Kernel, names: &[String]) -> Result<Vec<PathBuf>> {
+    let built = Mutex::new(BTreeSet::new());
+    let dir = build_and_tell(kernel, names, |_, modules, _| {
+        let files = modules.iter().map(|module| format!("{module}.ko"));
+        built
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(files);
+    })?;
+    let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(built.into_iter().map(|file| dir.join(file)).collect())
+}
+
 /// `cargo xtask build`.
 pub fn run(args: &KernelArgs, names: &[String]) -> Result<()> {
     // A wrong name is said before a kernel is built.

@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -90,6 +91,25 @@ impl Kernel {
                 None => build(args, debug),
             },
         }
+    }
+
+    /// Where the kernel's own modules are.
+    pub fn modules(&self) -> &Path {
+        match self.image.starts_with(&self.build) {
+            true => &self.build,
+            false => self.image.parent().unwrap_or(&self.build),
+        }
+    }
+
+    /// The folder that keeps what this very image tells of itself.
+    pub fn facts(&self) -> Result<PathBuf> {
+        let image = fs::metadata(&self.image).context("the kernel's image")?;
+        let when = image
+            .modified()
+            .ok()
+            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let which = format!("{}-{}", image.len(), when.unwrap_or_default().as_secs());
+        Ok(paths::cache()?.join("facts").join(&self.key).join(which))
     }
 
     /// `make` in the build directory with the toolchain that this kernel needs.

@@ -2,7 +2,6 @@
 
 //! The host tool of the livepatch cookbook; `cargo xtask --help` lists what it does.
 
-mod bench;
 mod book;
 mod cargo;
 mod catalog;
@@ -18,6 +17,7 @@ mod ktap;
 mod links;
 mod lock;
 mod oops;
+mod packages;
 mod parts;
 mod paths;
 mod picture;
@@ -89,7 +89,9 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Rules => rules::run(),
         Command::Tidy => tidy::run(),
         Command::Shell(options) => shell::run(kernel, options),
-        Command::Bench { what } => bench::run(kernel, what),
+        Command::Bench { what } => packages::bench(kernel, what),
+        Command::Ask { function, object } => packages::ask(kernel, function, object.as_deref()),
+        Command::Preflight { modules, json } => packages::preflight(kernel, modules, *json),
         Command::Clean => clean::run(),
     }
 }

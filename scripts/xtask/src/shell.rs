@@ -41,22 +41,24 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     }
     let kernel = Kernel::ensure(args)?;
     // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
-    let modules = match kbuild::build(&kernel, &[]) {
-        Err(error) if error.downcast_ref() != Some(&Failure::Interrupted) => {
+    let modules = match (!options.no_build).then(|| kbuild::build(&kernel, &[])) {
+        None => kbuild::modules_dir(&kernel),
+        Some(Err(error)) if error.downcast_ref() != Some(&Failure::Interrupted) => {
             eprintln!("xtask: {error:#}");
             kbuild::modules_dir(&kernel)
         }
-        built => built?,
+        Some(built) => built?,
     };
     let mut guest = Guest::new("shell", "");
     guest.nics = options.nics;
     guest.memory_mib = options.memory;
     guest.timeout = Duration::from_secs(options.timeout);
+    guest.writable.clone_from(&options.writable);
     if command.is_empty() {
         interactive(&kernel, &guest, &modules)
     } else {
         guest.script = format!(
-            "export KLP_MODULES_DIR={dir}\ncd {dir}\n{}",
+            "export KLP_MODULES_DIR={dir}\ncd {dir} || cd /\n{}",
             // One word is a line for the shell, several are a command.
             match command {
                 [line] => line.clone(),

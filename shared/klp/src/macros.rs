@@ -24,7 +24,8 @@
 ///   Each entry begins with `unsafe`, because the compiler cannot compare the declaration with the kernel.
 /// - `redirects` (optional): the same for routines of the object that ftrace cannot reach: see [`Redirect`](crate::Redirect).
 ///
-/// Stack traces show a replacement as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
+/// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, and stack traces show a replacement
+/// as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
 /// and sleep there: the function that the kernel enters is one that calls it, and stays on the stack.
 ///
 /// # Examples
@@ -171,6 +172,7 @@ macro_rules! livepatch {
                 $(#[$attr])*
                 // SAFETY: The author vouches for the declaration.
                 unsafe {
+                    $crate::livepatch!(@tell "patches=" $object $old $($pos)?);
                     $crate::internal::Func::new(
                         $crate::livepatch!(@name $old),
                         0 $(+ $pos)?,
@@ -198,6 +200,7 @@ macro_rules! livepatch {
             $(#[$attr])*
             // SAFETY: The author vouches for the declaration.
             unsafe {
+                $crate::livepatch!(@tell "redirects=" $object $old);
                 $crate::internal::Redirect::new(
                     $crate::livepatch!(@name $old),
                     $crate::replacement!($object $old [] $new, ($($arg),*) $(-> $ret)?),
@@ -256,6 +259,13 @@ macro_rules! livepatch {
         compile_error!(concat!(
             "livepatch!: an object is `vmlinux`, or a module's name in quotes: \"", stringify!($other), "\""
         ))
+    };
+
+    // What `modinfo` tells of it.
+    (@tell $key:literal $object:tt $old:tt $($pos:literal)?) => {
+        $crate::modinfo!(TOLD, concat!(
+            $key, $crate::livepatch!(@text $object), ":", $crate::livepatch!(@text $old) $(, "@", $pos)?
+        ));
     };
 
     (@name $name:tt) => { $crate::cstr(concat!($crate::livepatch!(@text $name), "\0")) };

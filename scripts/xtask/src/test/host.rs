@@ -18,6 +18,7 @@ use crate::cargo;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
 use crate::ktap::Verdict;
+use crate::packages;
 use crate::paths;
 use crate::process;
 use crate::results::Case;
@@ -45,7 +46,7 @@ const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host
     }
 }
 
-pub const ALL: [Host; 7] = [
+pub const ALL: [Host; 8] = [
     host("fmt", 10, false, false),
     host("tidy", 10, false, false),
     host("shellcheck", 60, false, false),
@@ -53,6 +54,7 @@ pub const ALL: [Host; 7] = [
     host("clippy", 200, true, true),
     host("doc", 60, true, true),
     host("book", 400, true, true),
+    host("preflight", 90, false, true),
 ];
 
 /// Run it.
@@ -80,6 +82,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
             function_case("kernel crates", cargo::clippy(args))?,
         ],
         "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
+        "preflight" => ktap_cases(&mut packages::preflight_expected(args)?, &log)?,
         _ => the_book(args, &log)?,
     };
     Ok(Suite::new(name, start.elapsed(), cases, log))
@@ -125,17 +128,22 @@ fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
     if cases.iter().any(|case| case.verdict == Verdict::Fail) {
         return Ok(cases);
     }
-    let mut lines = Vec::new();
     let mut command = cargo::command();
     command
         .args(["run", "--quiet", "--package", "book-test", "--"])
         .arg(book::pages())
         .arg(log_folder()?.join("book"))
         .current_dir(paths::root());
-    let status = process::logged(&mut command, log, None, |line| lines.push(line.to_owned()))?;
-    let end = End::Exited(status.code().unwrap_or(1));
-    cases.extend(guest::cases(&lines.join("\n"), &end));
+    cases.extend(ktap_cases(&mut command, log)?);
     Ok(cases)
+}
+
+/// The cases of a command that prints KTAP.
+fn ktap_cases(command: &mut Command, log: &Path) -> Result<Vec<Case>> {
+    let mut lines = Vec::new();
+    let status = process::logged(command, log, None, |line| lines.push(line.to_owned()))?;
+    let end = End::Exited(status.code().unwrap_or(1));
+    Ok(guest::cases(&lines.join("\n"), &end))
 }
 
 /// The workspace's own unit tests, one case each.

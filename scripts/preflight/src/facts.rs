@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What a kernel knows of its functions: asked of a guest once, then kept.
+//!
+//! - `kallsyms`: `/proc/kallsyms`.
+//! - `traced`: `available_filter_functions` of tracefs, the functions that ftrace, and so a `klp_func`, reaches.
+//! - `blacklist`: that of kprobes, which `klp::Redirect` is bound to.
+//! - `btf`: `/sys/kernel/btf/vmlinux`, with the prototypes.
+//!
+//! Of modules that are not loaded their files tell the same.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+use btf_rs::Btf;
+
+use crate::module;
+use crate::prototype::Prototype;
+
+/// Copies what the guest's kernel tells into the folder that it may write to.
+const ASK: &str = r#"set -e
+to=$1
+mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing
+cat /proc/kallsyms > "$to/kallsyms"
+cat /sys/kernel/tracing/available_filter_functions > "$to/traced"
+cat /sys/kernel/debug/kprobes/blacklist > "$to/blacklist"
+cat /sys/kernel/btf/vmlinux > "$to/btf"
+"#;
+
+/// Which object a function is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    Vmlinux,
+    Module(String),
+}
+
+impl Object {
+    pub fn new(name: &str) -> Object {
+        match name {
+            "vmlinux" => Object::Vmlinux,
+            module => Object::Module(module.replace('-', "_")),
+        }
+    }
+}
+
+impl std::fmt::Display for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Object::Vmlinux => "vmlinux",
+            Object::Module(name) => name,
+        })
+    }
+}
+
+/// What is known of a name in an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbols {
+    /// How many symbols have the name, and how many of them are code.
+    pub all: usize,
+    pub code: usize,
+    /// How many of them ftrace reaches.
+    pub traced: usize,
+    /// Some are freed when the kernel, or the module, has started.
+    pub init: bool,
+    /// What the compiler made of the function beside it or in its place: `.isra.0`, `.constprop.0`, `.part.0`.
+    pub clones: Vec<String>,
+}
+
+/// A kernel's answers.
+pub struct Facts {
+    pub release: String,
+    /// The source tree.
+    pub source: PathBuf,
+    /// Where modules are looked for.
+    modules: Vec<PathBuf>,
+    kallsyms: String,
+    traced: String,
+    blacklist: String,
+    btf: Btf,
+}
+
+impl Facts {
+    /// What is kept, asked first where nothing is.
+    pub fn open() -> Result<Facts> {
+        let given = |name: &str| {
+            env::var(name)
+                .with_context(|| format!("{name} is not set: run it as `cargo xtask ask`"))
+        };
+        let dir = PathBuf::from(given("KLP_FACTS")?);
+        if !dir.join("btf").exists() {
+            ask(&dir)?;
+        }
+        let read = |name: &str| {
+            fs::read(dir.join(name))
+                .with_context(|| format!("reading {}", dir.join(name).display()))
+        };
+        let text =
+            |name: &str| Ok::<_, anyhow::Error>(String::from_utf8_lossy(&read(name)?).into_owned());
+        Ok(Facts {
+            release: given("KLP_RELEASE")?,
+            source: given("KLP_SOURCE")?.into(),
+            modules: vec![given("KLP_MODULES")?.into()],
+            kallsyms: text("kallsyms")?,
+            traced: text("traced")?,
+            blacklist: text("blacklist")?,
+            btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
+        })
+    }
+
+    /// Targets may be beside `module`, too.
+    pub fn look_beside(&mut self, module: &Path) {
+        self.modules.extend(module.parent().map(Path::to_path_buf));
+        self.modules.dedup();
+    }
+
+    /// The symbols of `name` in `object`; `None` where the kernel has no such module.
+    pub fn symbols(&self, object: &Object, name: &str) -> Result<Option<Symbols>> {
+        match object {
+            Object::Vmlinux => Ok(Some(in_vmlinux(&self.kallsyms, &self.traced, name))),
+            Object::Module(module) => self
+                .module_file(module)?
+                .map(|bytes| module::symbols(&bytes, name))
+                .transpose(),
+        }
+    }
+
+    /// The prototype of `name` in `object`, where BTF has it.
+    pub fn prototype(&self, object: &Object, name: &str) -> Result<Option<Prototype>> {
+        let Object::Module(module) = object else {
+            return Ok(Prototype::from_btf(&self.btf, name));
+        };
+        let Some(bytes) = self.module_file(module)? else {
+            return Ok(None);
+        };
+        let Some(section) = module::section(&bytes, ".BTF")? else {
+            return module::prototype(&bytes, name);
+        };
+        let btf = Btf::from_split_bytes(&section, &self.btf)
+            .with_context(|| format!("reading the BTF of {module}"))?;
+        Ok(Prototype::from_btf(&btf, name))
+    }
+
+    /// The functions of `object` that have the code of `name` in them, where debug information tells.
+    pub fn inlined_into(&self, object: &Object, name: &str) -> Result<Vec<String>> {
+        let Object::Module(module) = object else {
+            return Ok(Vec::new());
+        };
+        let bytes = self.module_file(module)?;
+        bytes.map_or(Ok(Vec::new()), |bytes| module::inlined_into(&bytes, name))
+    }
+
+    /// May no kprobe be on it?
+    pub fn is_blacklisted(&self, name: &str) -> bool {
+        self.blacklist
+            .lines()
+            .any(|line| line.rsplit('\t').next() == Some(name))
+    }
+
+    /// The names of modules that have `name`, for who did not say which object.
+    pub fn objects_with(&self, name: &str) -> Vec<Object> {
+        let mut objects = BTreeMap::new();
+        for line in self.kallsyms.lines() {
+            let Some((_, _, symbol, module)) = symbol(line) else {
+                continue;
+            };
+            if symbol == name {
+                objects.insert(module.unwrap_or("vmlinux").to_owned(), ());
+            }
+        }
+        objects
+            .into_keys()
+            .map(|object| Object::new(&object))
+            .collect()
+    }
+
+    /// The module's file, unpacked.
+    fn module_file(&self, module: &str) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.modules.iter().find_map(|folder| find(folder, module)) else {
+            return Ok(None);
+        };
+        let unpack = match file.extension().and_then(|e| e.to_str()) {
+            Some("xz") => "xz",
+            Some("zst") => "zstd",
+            Some("gz") => "gzip",
+            _ => {
+                return fs::read(&file)
+                    .map(Some)
+                    .with_context(|| format!("reading {}", file.display()))
+            }
+        };
+        let unpacked = Command::new(unpack)
+            .args(["--decompress", "--stdout"])
+            .arg(&file)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("starting {unpack}"))?;
+        if !unpacked.status.success() {
+            bail!("{unpack} cannot unpack {}", file.display());
+        }
+        Ok(Some(unpacked.stdout))
+    }
+}
+
+/// Boots the kernel once; the folder is whole or not there.
+fn ask(dir: &Path) -> Result<()> {
+    let aside = dir.with_extension("new");
+    let _ = fs::remove_dir_all(&aside);
+    fs::create_dir_all(&aside).with_context(|| format!("creating {}", aside.display()))?;
+    fs::write(aside.join("ask"), ASK).context("writing the guest's script")?;
+    eprintln!("asking the kernel for its functions, for once");
+    let line = env::var("XTASK").context("XTASK is not set: run it as `cargo xtask ask`")?;
+    let mut own = line.lines();
+    let status = Command::new(own.next().unwrap_or_default())
+        .args(own)
+        .args(["shell", "--no-build", "--writable"])
+        .arg(&aside)
+        .arg("--")
+        .args([
+            "bash".as_ref(),
+            aside.join("ask").as_os_str(),
+            aside.as_os_str(),
+        ])
+        .stdin(Stdio::null())
+        .status()
+        .context("starting a guest")?;
+    if !status.success() {
+        bail!("the guest that was to tell of its functions ended with {status}");
+    }
+    let _ = fs::remove_dir_all(dir);
+    fs::rename(&aside, dir).with_context(|| format!("writing {}", dir.display()))
+}
+
+/// `module`'s file below `folder`, whatever it is packed by; dashes are as good as underscores.
+fn find(folder: &Path, module: &str) -> Option<PathBuf> {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).ok()?.flatten() {
+            let name = entry.file_name().to_string_lossy().replace('-', "_");
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(_)
+                    if name
+                        .split_once(".ko")
+                        .is_some_and(|(stem, _)| stem == module) =>
+                {
+                    return Some(entry.path());
+                }
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+/// Address, type, name and module of a line of kallsyms.
+fn symbol(line: &str) -> Option<(&str, char, &str, Option<&str>)> {
+    let (address, rest) = line.split_once(' ')?;
+    let (kind, rest) = rest.split_once(' ')?;
+    let (name, module) = match rest.split_once('\t') {
+        Some((name, module)) => (name, Some(module.trim_matches(['[', ']']))),
+        None => (rest, None),
+    };
+    Some((address, kind.chars().next()?, name, module))
+}
+
+fn in_vmlinux(kallsyms: &str, traced: &str, wanted: &str) -> Symbols {
+    let mut symbols = Symbols::default();
+    let mut addresses = Vec::new();
+    let mut init = ("", "");
+    for line in kallsyms.lines() {
+        let Some((address, kind, name, None)) = symbol(line) else {
+            continue;
+        };
+        match name {
+            "_sinittext" => init.0 = address,
+            "_einittext" => init.1 = address,
+            _ if name == wanted => {
+                symbols.all += 1;
+                if matches!(kind, 't' | 'T' | 'w' | 'W') {
+                    symbols.code += 1;
+                    addresses.push(address);
+                }
+            }
+            _ if is_clone(wanted, name) => symbols.clones.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    symbols.traced = traced.lines().filter(|line| *line == wanted).count();
+    // As text of one length they have the order of numbers.
+    symbols.init = addresses.iter().any(|a| (init.0..init.1).contains(a));
+    symbols
+}
+
+/// Is `name` what the compiler made of `function`? `.cold` is a part of it that is reached through it alone.
+pub fn is_clone(function: &str, name: &str) -> bool {
+    name.strip_prefix(function)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .is_some_and(|rest| {
+            ["isra", "constprop", "part", "specialized", "llvm"]
+                .iter()
+                .any(|s| rest.starts_with(s))
+                && !rest.ends_with(".cold")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KALLSYMS: &str = "\
+f00 T _stext
+f10 t twice
+f20 t twice
+f30 T once
+f40 t once.isra.0
+f50 t once.part.0.cold
+f60 D data
+f70 T _sinittext
+f80 t early
+f90 T _einittext
+fa0 t once\t[module]
+";
+
+    #[test]
+    fn kallsyms_tells_of_a_name() {
+        let of = |name: &str| in_vmlinux(KALLSYMS, "once\ntwice\n", name);
+        assert_eq!(of("nothing"), Symbols::default());
+        let once = Symbols {
+            all: 1,
+            code: 1,
+            traced: 1,
+            init: false,
+            clones: vec!["once.isra.0".to_owned()],
+        };
+        assert_eq!(of("once"), once);
+        assert_eq!((of("twice").code, of("twice").traced), (2, 1));
+        assert_eq!((of("data").all, of("data").code), (1, 0));
+        assert!(of("early").init);
+    }
+
+    #[test]
+    fn a_module_is_found_by_either_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("drivers/net");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("snd-x.ko.xz"), "").unwrap();
+        assert_eq!(find(dir.path(), "snd_x"), Some(deep.join("snd-x.ko.xz")));
+        assert_eq!(find(dir.path(), "snd"), None);
+    }
+}

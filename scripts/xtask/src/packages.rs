@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! Commands that are packages of their own, which work by this tool's commands: `bench`, and `preflight` for what is asked
+//! about a livepatch.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::cargo;
+use crate::cli::BenchArgs;
+use crate::cli::BenchCommand;
+use crate::cli::KernelArgs;
+use crate::error;
+use crate::kbuild;
+use crate::kernel::Kernel;
+use crate::parts;
+use crate::paths;
+
+/// `cargo xtask bench …`.
+pub fn bench(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
+    let mut words = match &what.what {
+        Some(BenchCommand::Cold) => {
+            print!("{}", parts::all());
+            return Ok(());
+        }
+        Some(BenchCommand::Loop { rounds }) => vec!["loop".to_owned(), rounds.to_string()],
+        None => vec!["compare".to_owned(), what.rounds.max(1).to_string()],
+    };
+    if args.debug {
+        return Err(error::usage(
+            "the debug kernel checks every step, and what it costs says nothing: leave out --debug",
+        ));
+    }
+    words.extend(what.quick.then(|| "quick".to_owned()));
+    words.extend(what.book.then(|| "book".to_owned()));
+    let mut command = package(args, "bench")?;
+    become_it(command.args(words))
+}
+
+/// `cargo xtask ask FUNCTION [OBJECT]`.
+pub fn ask(args: &KernelArgs, function: &str, object: Option<&str>) -> Result<()> {
+    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
+    become_it(command.arg("ask").arg(function).args(object))
+}
+
+/// `cargo xtask preflight [MODULE…]`.
+pub fn preflight(args: &KernelArgs, modules: &[String], json: bool) -> Result<()> {
+    let kernel = Kernel::ensure(args)?;
+    let (files, names): (Vec<_>, Vec<_>) = modules
+        .iter()
+        .cloned()
+        .partition(|m| Path::new(m).is_file());
+    let mut files: Vec<OsString> = files.into_iter().map(OsString::from).collect();
+    if files.is_empty() || !names.is_empty() {
+        let built = kbuild::build_named(&kernel, &names)?;
+        files.extend(built.into_iter().map(OsString::from));
+    }
+    let mut command = preflight_package(args, &kernel)?;
+    command.arg("preflight").args(json.then_some("--json"));
+    become_it(command.args(files))
+}
+
+/// What `preflight` says of every module, as KTAP, against the list of those that are wrong.
+pub fn preflight_expected(args: &KernelArgs) -> Result<Command> {
+    let kernel = Kernel::ensure(args)?;
+    let files = kbuild::build_named(&kernel, &[])?;
+    let mut command = preflight_package(args, &kernel)?;
+    command
+        .arg("expect")
+        .arg(paths::root().join("selftests/preflight"))
+        .args(files);
+    Ok(command)
+}
+
+fn preflight_package(args: &KernelArgs, kernel: &Kernel) -> Result<Command> {
+    let mut command = package(args, "preflight")?;
+    command
+        .env("KLP_RELEASE", &kernel.release)
+        .env("KLP_SOURCE", &kernel.source)
+        .env("KLP_MODULES", kernel.modules())
+        .env("KLP_FACTS", kernel.facts()?);
+    Ok(command)
+}
+
+/// The package, and in its environment the way back to this program and this kernel.
+fn package(args: &KernelArgs, name: &str) -> Result<Command> {
+    let own = std::env::current_exe().context("finding this program")?;
+    let kernel = if args.debug { "debug" } else { &args.kernel };
+    let mut own = format!("{}\n--kernel\n{kernel}", own.display());
+    if let Some(source) = &args.source {
+        own += &format!("\n--kernel-source\n{}", source.display());
+    }
+    let mut command = cargo::command();
+    command
+        .args(["run", "--quiet", "--package", name, "--"])
+        .env("XTASK", own)
+        .current_dir(paths::root());
+    Ok(command)
+}
+
+/// In our place, so that its exit status is ours.
+fn become_it(command: &mut Command) -> Result<()> {
+    Err(command.exec()).context("starting cargo")
+}
