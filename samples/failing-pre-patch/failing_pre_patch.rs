@@ -22,14 +22,9 @@
 //! modprobe: ERROR: could not insert 'dummy': Device or resource busy
 //! ```
 
-use kernel::prelude::*;
-use klp::{
-    Callbacks,
-    Object,
-    StatefulCallbacks, //
-};
-
 mod frags;
+
+use kernel::prelude::*;
 
 klp::bindings!();
 
@@ -59,34 +54,34 @@ klp::livepatch! {
 struct Limit;
 
 #[vtable]
-impl StatefulCallbacks for Limit {
-    type State = i32;
+impl klp::StatefulCallbacks for Limit {
+    type State = klp::Saved<i32>;
 
     /// Nothing that is changed here outlives an error: what can fail comes first.
-    fn pre_patch(obj: &Object) -> impl PinInit<i32, Error> {
-        let old = frags::limit();
+    fn pre_patch(obj: &klp::Object) -> impl PinInit<klp::Saved<i32>, Error> {
+        let old = frags::now();
         if old < SAFE {
             pr_info!("pre_patch: {obj}: refused, the limit is {old} and stricter than {SAFE}\n");
             return Err(ERANGE);
         }
+        let saved = klp::Saved::default();
         // A sysctl takes no lock of ours: who writes it at this very moment has to be asked again.
         // FIX: the stack spreads no packet over more fragments than the device takes.
-        if !frags::change(old, SAFE) {
+        if !saved.change(frags::limit(), old, SAFE) {
             return Err(EAGAIN);
         }
         pr_info!("pre_patch: {obj}: limit {old} -> {SAFE}\n");
-        Ok(old)
+        Ok(saved)
     }
 
     /// Runs also when a later object has said no.
-    fn post_unpatch(obj: &Object, old: Pin<KBox<i32>>) {
-        if frags::change(SAFE, *old) {
-            pr_info!("post_unpatch: {obj}: limit {SAFE} -> {old}\n", old = *old);
-        } else {
-            pr_info!(
+    fn post_unpatch(obj: &klp::Object, saved: Pin<KBox<klp::Saved<i32>>>) {
+        match saved.give_back(frags::limit()) {
+            Some(old) => pr_info!("post_unpatch: {obj}: limit {SAFE} -> {old}\n"),
+            None => pr_info!(
                 "post_unpatch: {obj}: limit left at {}, not ours\n",
-                frags::limit()
-            );
+                frags::now()
+            ),
         }
     }
 }
@@ -97,9 +92,9 @@ impl StatefulCallbacks for Limit {
 struct Driver;
 
 #[vtable]
-impl Callbacks for Driver {
-    fn pre_patch(obj: &Object) -> Result {
-        let now = frags::limit();
+impl klp::Callbacks for Driver {
+    fn pre_patch(obj: &klp::Object) -> Result {
+        let now = frags::now();
         if now > SAFE {
             pr_info!("pre_patch: {obj}: refused, the limit is {now} and above {SAFE}\n");
             return Err(EBUSY);

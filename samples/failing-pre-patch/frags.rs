@@ -11,19 +11,14 @@ use kernel::sync::atomic::{
 
 use crate::bindings;
 
-fn cell() -> &'static Atomic<i32> {
+/// The limit. Nothing is ordered against it: the stack takes it for each packet anew.
+pub(crate) fn limit() -> &'static Atomic<i32> {
     // SAFETY: The variable is the kernel's own and never goes away. The stack reads it with READ_ONCE(), and the sysctl
     // writes it as a whole.
     unsafe { Atomic::from_ptr(&raw mut bindings::net_hotdata.sysctl_max_skb_frags) }
 }
 
 /// The limit now.
-pub(crate) fn limit() -> i32 {
-    cell().load(Relaxed)
-}
-
-/// Changes the limit from `old` to `new`, unless somebody else has changed it meanwhile. Nothing is ordered against it: the
-/// stack takes the limit for each packet anew.
-pub(crate) fn change(old: i32, new: i32) -> bool {
-    cell().cmpxchg(old, new, Relaxed).is_ok()
+pub(crate) fn now() -> i32 {
+    limit().load(Relaxed)
 }

@@ -6,11 +6,10 @@
 
 #![allow(dead_code)] // version 1 uses a part of it
 
-use kernel::sync::atomic::{
-    Atomic,
-    Full,
-    Relaxed, //
-};
+use core::ops::RangeInclusive;
+
+use kernel::sync::atomic::Atomic;
+use klp::Saved;
 
 use crate::bindings;
 
@@ -18,61 +17,44 @@ use crate::bindings;
 /// The id of the system state "socket buffer limits" in every version: "sock".
 pub(crate) const STATE: usize = 0x736f_636b;
 
-/// The data of the state in version 1: what `net.core.rmem_max` was.
-pub(crate) type V1 = Original;
+klp::fixed_layout! {
+    /// The data of the state in version 1.
+    #[derive(Default)]
+    pub(crate) struct V1 {
+        pub(crate) rmem_max: Saved<u32>,
+    }
+}
 
 klp::fixed_layout! {
     /// The data of the state in version 2.
     #[derive(Default)]
     pub(crate) struct V2 {
-        pub(crate) rmem_max: Original,
-        pub(crate) wmem_max: Original,
+        pub(crate) rmem_max: Saved<u32>,
+        pub(crate) wmem_max: Saved<u32>,
     }
+}
+
+// SAFETY: No other family of patches uses the id, and version 1 of this one is built with this file.
+unsafe impl klp::StateData for V1 {
+    const ID: usize = STATE;
+    const VERSIONS: RangeInclusive<u32> = 1..=1;
+}
+
+// SAFETY: As for `V1`, and version 2 is the last one.
+unsafe impl klp::StateData for V2 {
+    const ID: usize = STATE;
+    const VERSIONS: RangeInclusive<u32> = 2..=2;
 }
 // ANCHOR_END: agreed
 
+// ANCHOR: limit
 /// The default of many years, in bytes, and that of today.
 const OLD: u32 = 212_992;
 const FIXED: u32 = 4 << 20;
 
-// ANCHOR: limit
-klp::fixed_layout! {
-    /// The value that a limit had before a patch raised it; 0 while it is not raised.
-    pub(crate) struct Original(Atomic<u32>);
-}
-
-impl Default for Original {
-    fn default() -> Self {
-        Self(Atomic::new(0))
-    }
-}
-
-impl Original {
-    /// Raises `limit` to 4 MB and keeps what it was. Any value but the old default is an administrator's choice and stays,
-    /// a lower one, too.
-    pub(crate) fn raise(&self, limit: &Atomic<u32>) {
-        // FIX: the default of a kernel that is up. An administrator may write at this very moment; the exchange loses no
-        // write of his.
-        if self.get() == 0 && limit.cmpxchg(OLD, FIXED, Full).is_ok() {
-            self.set(OLD);
-        }
-    }
-
-    /// Gives back what `limit` was, unless somebody has set it meanwhile.
-    pub(crate) fn give_back(&self, limit: &Atomic<u32>) {
-        if self.get() != 0 {
-            let _ = limit.cmpxchg(FIXED, self.get(), Full);
-            self.set(0);
-        }
-    }
-
-    pub(crate) fn get(&self) -> u32 {
-        self.0.load(Relaxed)
-    }
-
-    pub(crate) fn set(&self, value: u32) {
-        self.0.store(value, Relaxed);
-    }
+/// Raises `limit` to 4 MB. Any value but the old default is an administrator's choice and stays, a lower one, too.
+pub(crate) fn raise(saved: &Saved<u32>, limit: &Atomic<u32>) {
+    saved.change(limit, OLD, FIXED); // FIX: the default of a kernel that is up
 }
 // ANCHOR_END: limit
 

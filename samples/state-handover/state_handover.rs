@@ -52,78 +52,48 @@ klp::livepatch! {
         static LIMITS: V2 = { id: limits::STATE, version: 2 },
     ],
     objects: [
-        vmlinux { callbacks: BufferLimits, },
+        vmlinux { change: LIMITS, },
     ],
 }
 // ANCHOR_END: metadata
 
-struct BufferLimits;
-
-// ANCHOR: callbacks
-#[vtable]
-impl klp::Callbacks for BufferLimits {
-    /// Takes the memory here, where a failure can still refuse the patch, and leaves the predecessor's data alone: the
-    /// transition may be reversed, and then the predecessor goes on.
-    fn pre_patch(obj: &klp::Object) -> Result {
-        LIMITS.fill(obj, KBox::new(V2::default(), GFP_KERNEL)?);
-        match LIMITS.previous(obj) {
-            Some(old) => pr_info!("pre_patch: {obj}: version {} is here\n", old.version()),
-            None => pr_info!("pre_patch: {obj}\n"),
+// ANCHOR: change
+impl klp::SystemChange for V2 {
+    fn save(before: Option<u32>) -> impl PinInit<Self, Error> {
+        match before {
+            Some(version) => pr_info!("pre_patch: vmlinux: version {version} is here\n"),
+            None => pr_info!("pre_patch: vmlinux\n"),
         }
-        Ok(())
+        Ok(Self::default())
     }
 
-    /// Every task runs this patch and the predecessor's callbacks never will: its change is ours from here on.
-    fn post_patch(obj: &klp::Object) {
-        take_over(obj);
-        if let Some(was) = LIMITS.read() {
-            was.rmem_max.raise(limits::rmem_max());
-            was.wmem_max.raise(limits::wmem_max());
-            let (rmem, wmem) = (was.rmem_max.get(), was.wmem_max.get());
-            pr_info!("post_patch: {obj}: rmem_max was {rmem}, wmem_max was {wmem}\n");
+    /// Version 1 knows what `rmem_max` was, and nothing of `wmem_max`.
+    fn take_over(&self, before: &klp::PreviousState<'_>) {
+        if let Some(v1) = before.take::<V1>() {
+            self.rmem_max.take_over(&v1.rmem_max);
         }
+        let version = before.version();
+        pr_info!("post_patch: vmlinux: took over from version {version}\n");
     }
 
-    fn pre_unpatch(obj: &klp::Object) {
-        if let Some(was) = LIMITS.read() {
-            was.rmem_max.give_back(limits::rmem_max());
-            was.wmem_max.give_back(limits::wmem_max());
-        }
-        pr_info!("pre_unpatch: {obj}: gave back\n");
+    fn apply(&self) {
+        limits::raise(&self.rmem_max, limits::rmem_max());
+        limits::raise(&self.wmem_max, limits::wmem_max());
+        let [rmem, wmem] = [&self.rmem_max, &self.wmem_max].map(|saved| saved.old().unwrap_or(0));
+        pr_info!("post_patch: vmlinux: rmem_max was {rmem}, wmem_max was {wmem}\n");
     }
 
-    fn post_unpatch(obj: &klp::Object) {
-        let reversed = LIMITS.previous(obj).is_some();
-        LIMITS.take(obj);
-        match reversed {
-            true => pr_info!("post_unpatch: {obj}: the version before stays in force\n"),
-            false => pr_info!("post_unpatch: {obj}\n"),
+    fn revert(&self) {
+        self.rmem_max.give_back(limits::rmem_max());
+        self.wmem_max.give_back(limits::wmem_max());
+        pr_info!("pre_unpatch: vmlinux: gave back\n");
+    }
+
+    fn done(before: Option<u32>) {
+        match before {
+            Some(_) => pr_info!("post_unpatch: vmlinux: the version before stays in force\n"),
+            None => pr_info!("post_unpatch: vmlinux\n"),
         }
     }
 }
-// ANCHOR_END: callbacks
-
-// ANCHOR: take_over
-/// Moves the predecessor's knowledge here, in the layout of the version that it has.
-fn take_over(obj: &klp::Object) {
-    let Some(old) = LIMITS.previous(obj) else {
-        return;
-    };
-    let version = old.version();
-    match version {
-        1 => {
-            // SAFETY: Version 1 of this state keeps a `V1`, uses it in its callbacks only, and leaves it to us.
-            if let (Some(was), Some(ours)) = (unsafe { old.take::<V1>() }, LIMITS.read()) {
-                ours.rmem_max.set(was.get());
-            }
-        }
-        _ => {
-            // SAFETY: Version 2 is this very code; the core admits none above.
-            if let Some(was) = unsafe { old.take::<V2>() } {
-                LIMITS.fill(obj, was);
-            }
-        }
-    }
-    pr_info!("post_patch: {obj}: took over from version {version}\n");
-}
-// ANCHOR_END: take_over
+// ANCHOR_END: change

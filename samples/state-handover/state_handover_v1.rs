@@ -12,10 +12,7 @@ mod limits;
 
 use kernel::prelude::*;
 
-use limits::{
-    Original,
-    V1, //
-};
+use limits::V1;
 
 klp::bindings!();
 
@@ -30,38 +27,30 @@ klp::livepatch! {
         static LIMITS: V1 = { id: limits::STATE, version: 1 },
     ],
     objects: [
-        vmlinux { callbacks: BufferLimits, },
+        vmlinux { change: LIMITS, },
     ],
 }
 
-struct BufferLimits;
-
-// ANCHOR: callbacks
-#[vtable]
-impl klp::Callbacks for BufferLimits {
-    fn pre_patch(obj: &klp::Object) -> Result {
-        LIMITS.fill(obj, KBox::new(Original::default(), GFP_KERNEL)?);
-        pr_info!("pre_patch: {obj}\n");
-        Ok(())
+// ANCHOR: change
+impl klp::SystemChange for V1 {
+    fn save(_before: Option<u32>) -> impl PinInit<Self, Error> {
+        pr_info!("pre_patch: vmlinux\n");
+        Ok(Self::default())
     }
 
-    fn post_patch(obj: &klp::Object) {
-        if let Some(was) = LIMITS.read() {
-            was.raise(limits::rmem_max());
-            pr_info!("post_patch: {obj}: rmem_max was {}\n", was.get());
-        }
+    fn apply(&self) {
+        limits::raise(&self.rmem_max, limits::rmem_max());
+        let rmem = self.rmem_max.old().unwrap_or(0);
+        pr_info!("post_patch: vmlinux: rmem_max was {rmem}\n");
     }
 
-    fn pre_unpatch(obj: &klp::Object) {
-        if let Some(was) = LIMITS.read() {
-            was.give_back(limits::rmem_max());
-        }
-        pr_info!("pre_unpatch: {obj}: gave back\n");
+    fn revert(&self) {
+        self.rmem_max.give_back(limits::rmem_max());
+        pr_info!("pre_unpatch: vmlinux: gave back\n");
     }
 
-    fn post_unpatch(obj: &klp::Object) {
-        LIMITS.take(obj);
-        pr_info!("post_unpatch: {obj}\n");
+    fn done(_before: Option<u32>) {
+        pr_info!("post_unpatch: vmlinux\n");
     }
 }
-// ANCHOR_END: callbacks
+// ANCHOR_END: change

@@ -9,11 +9,11 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
-        Full,
         Relaxed, //
     },
     types::Opaque, //
 };
+use klp::Saved;
 
 use crate::bindings;
 
@@ -229,7 +229,7 @@ fn random(floor: u32, ceil: u32) -> u32 {
 /// A namespace that was at the vulnerable default, named by its cookie because it may die at any time.
 struct Candidate {
     cookie: u64,
-    raised: Atomic<bool>,
+    limit: Saved<i32>,
 }
 // ANCHOR_END: candidate
 
@@ -245,7 +245,7 @@ impl Candidates {
             if net.limit().load(Relaxed) == limit {
                 let candidate = Candidate {
                     cookie: net.cookie(),
-                    raised: Atomic::new(false),
+                    limit: Saved::default(),
                 };
                 candidates.push(candidate, GFP_KERNEL)?;
             }
@@ -258,21 +258,13 @@ impl Candidates {
         self.0.len()
     }
 
-    /// Changes the limit of each that is not `raised` yet (or is, to change it back), if it is still at `from`.
-    pub(crate) fn swap(&self, from: i32, to: i32, raised: bool) {
-        let mut count = 0;
-        for net in Namespaces::lock().iter() {
-            let Ok(at) = self.0.binary_search_by_key(&net.cookie(), |c| c.cookie) else {
-                continue;
-            };
-            if self.0[at].raised.load(Relaxed) != raised {
-                // An administrator may write at this very moment; the exchange loses no write of his.
-                let swapped = net.limit().cmpxchg(from, to, Full).is_ok();
-                self.0[at].raised.store(raised && swapped, Relaxed);
-                count += usize::from(swapped);
-            }
-        }
-        pr_info!("{count} limits from {from} to {to}\n");
+    /// Calls `change` with the limit of each that is alive; counts the calls that changed it.
+    pub(crate) fn change(&self, change: impl Fn(&Saved<i32>, &Atomic<i32>) -> bool) -> usize {
+        let changes = |net: &&Net| {
+            let at = self.0.binary_search_by_key(&net.cookie(), |c| c.cookie);
+            at.is_ok_and(|at| change(&self.0[at].limit, net.limit()))
+        };
+        Namespaces::lock().iter().filter(changes).count()
     }
 }
 // ANCHOR_END: walk

@@ -105,11 +105,14 @@ impl klp::StatefulCallbacks for ChallengeAckLimit {
 // ANCHOR: raise
 /// Raises the limit of each candidate that is alive and that nobody has changed meanwhile.
 fn raise(candidates: &Candidates) {
-    candidates.swap(VULNERABLE, FIXED, true); // FIX: the value that each namespace got when it was made
+    // FIX: the value that each namespace got when it was made.
+    let count = candidates.change(|saved, limit| saved.change(limit, VULNERABLE, FIXED));
+    pr_info!("{count} limits from {VULNERABLE} to {FIXED}\n");
 }
 
 /// Gives back what [`raise`] took, and only that: a limit that somebody has changed meanwhile stays.
 fn give_back(candidates: &Candidates) {
-    candidates.swap(FIXED, VULNERABLE, false);
+    let count = candidates.change(|saved, limit| saved.give_back(limit).is_some());
+    pr_info!("{count} limits from {FIXED} to {VULNERABLE}\n");
 }
 // ANCHOR_END: raise

@@ -4,6 +4,8 @@
 //!
 //! C header: [`include/linux/printk.h`](srctree/include/linux/printk.h)
 
+use core::ops::RangeInclusive;
+
 use kernel::{
     bindings,
     sync::atomic::{
@@ -15,8 +17,22 @@ use kernel::{
 /// The id of the system state "console log level" in every version.
 pub(crate) const STATE: usize = 1;
 
-/// The data of the state in every version: what the level was.
-pub(crate) type Saved = Atomic<i32>;
+klp::fixed_layout! {
+    /// The data of the state in every version: what the level was.
+    pub(crate) struct Saved(Atomic<i32>);
+}
+
+impl Saved {
+    pub(crate) fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+// SAFETY: All that use the id are built with this file.
+unsafe impl klp::StateData for Saved {
+    const ID: usize = STATE;
+    const VERSIONS: RangeInclusive<u32> = 1..=2;
+}
 
 /// `console_loglevel`
 pub(crate) fn console_loglevel() -> &'static Atomic<i32> {
@@ -27,10 +43,12 @@ pub(crate) fn console_loglevel() -> &'static Atomic<i32> {
 /// Keeps what the level is in `saved` and lets everything through to the console.
 pub(crate) fn fix(saved: &Saved) {
     let all = bindings::CONSOLE_LOGLEVEL_MOTORMOUTH as i32;
-    saved.store(console_loglevel().xchg(all, Relaxed), Relaxed);
+    saved
+        .0
+        .store(console_loglevel().xchg(all, Relaxed), Relaxed);
 }
 
 /// Gives back what the level was.
 pub(crate) fn restore(saved: &Saved) {
-    console_loglevel().store(saved.load(Relaxed), Relaxed);
+    console_loglevel().store(saved.0.load(Relaxed), Relaxed);
 }

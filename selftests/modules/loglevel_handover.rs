@@ -24,7 +24,7 @@ impl klp::Callbacks for Loglevel {
             pr_info!("{me}: space to store console_loglevel already allocated\n");
             return Ok(());
         }
-        LOGLEVEL.fill(obj, KBox::new(Saved::new(0), GFP_KERNEL)?);
+        LOGLEVEL.fill(obj, KBox::new(Saved::new(), GFP_KERNEL)?);
         pr_info!("{me}: allocating space to store console_loglevel\n");
         Ok(())
     }
@@ -34,8 +34,7 @@ impl klp::Callbacks for Loglevel {
         let me = "fix_console_loglevel";
         if let Some(previous) = LOGLEVEL.previous(obj) {
             pr_info!("{me}: taking over the console_loglevel change\n");
-            // SAFETY: Every version keeps a `Saved`, uses it in its callbacks only, and leaves it to its successor.
-            if let Some(saved) = unsafe { previous.take::<Saved>() } {
+            if let Some(saved) = previous.take::<Saved>() {
                 LOGLEVEL.fill(obj, saved);
             }
         } else if let Some(saved) = LOGLEVEL.read() {

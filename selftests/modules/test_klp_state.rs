@@ -28,7 +28,7 @@ struct Loglevel;
 impl klp::Callbacks for Loglevel {
     fn pre_patch(obj: &klp::Object) -> Result {
         callback_log::log("pre_patch_callback", obj);
-        LOGLEVEL.fill(obj, KBox::new(Saved::new(0), GFP_KERNEL)?);
+        LOGLEVEL.fill(obj, KBox::new(Saved::new(), GFP_KERNEL)?);
         pr_info!("allocate_loglevel_state: allocating space to store console_loglevel\n");
         Ok(())
     }

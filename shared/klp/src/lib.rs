@@ -13,7 +13,8 @@
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
 //! - A structure lacks a field: [`Shadow`].
-//! - A later patch must know what this one changed, and take it over: [`SystemState`].
+//! - A number of the kernel is changed and given back: [`Saved`] remembers it.
+//! - A later patch must know what this one changed, and take it over: [`SystemChange`], on a [`SystemState`].
 //! - The code to fix is assembly or Rust, which ftrace cannot reach: `redirects` of [`livepatch!`], see [`Redirect`].
 //! - The user decides at load time or through sysfs: [`param!`].
 //! - The user shall see how far the patch has come: `files` of [`livepatch!`], each an [`Attribute`].
@@ -50,6 +51,7 @@ crate::bindings!(@file "/klp_bindings.rs");
 const __LOG_PREFIX: &[u8] = b"klp\0";
 
 mod callbacks;
+mod handover;
 mod layout;
 mod macros;
 mod object;
@@ -57,6 +59,7 @@ mod param;
 mod patch;
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
 mod redirect;
+mod saved;
 mod shadow;
 mod slot;
 mod state;
@@ -71,6 +74,7 @@ pub use callbacks::{
     Slotted,
     StatefulCallbacks, //
 };
+pub use handover::SystemChange;
 pub use layout::FixedLayout;
 pub use object::{
     ModuleState,
@@ -86,6 +90,7 @@ pub use param::{
 pub use patch::Livepatch;
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
 pub use redirect::Redirect;
+pub use saved::Saved;
 pub use shadow::{
     Shadow,
     ShadowRef, //
@@ -93,6 +98,7 @@ pub use shadow::{
 pub use slot::StateRef;
 pub use state::{
     PreviousState,
+    StateData,
     SystemState, //
 };
 pub use sysfs::{
@@ -105,6 +111,10 @@ pub use sysfs::{
 pub mod internal {
     pub use crate::{
         callbacks::Ops,
+        handover::{
+            Handover,
+            State, //
+        },
         param::{
             ParamArrayRaw,
             ParamEntry, //

@@ -16,7 +16,8 @@
 /// - `states` (optional): the lasting changes of the system that the patch makes, each with an id that the whole family of
 ///   patches agrees on, a version, and the type of the data to revert it: see [`SystemState`](crate::SystemState).
 /// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. `callbacks` names a type that implements
-///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`]; without either the object has none.
+///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`], `change` a state of `states` whose data implements
+///   [`SystemChange`] (for `vmlinux` only); without any of them the object has none.
 ///   Module names have underscores where their files may have dashes.
 /// - `functions` (optional): declares each old function as the object's source does, with its replacement behind `=`.
 ///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
@@ -65,6 +66,8 @@
 /// [`Livepatch::init`]: crate::Livepatch::init
 /// [`Callbacks`]: crate::Callbacks
 /// [`StatefulCallbacks`]: crate::StatefulCallbacks
+/// [`SystemChange`]: crate::SystemChange
+// `$unchecked` matches nothing: it is there for the expansion to repeat what only an entry with `unsafe` has.
 #[macro_export]
 macro_rules! livepatch {
     (
@@ -138,6 +141,7 @@ macro_rules! livepatch {
     (@object $object:tt {
         $(callbacks: $callbacks:ty,)?
         $(stateful: $stateful:ty,)?
+        $(change: $change:ident,)?
         $(functions: [ $($functions:tt)* ] $(,)?)?
         $(redirects: [ $($redirects:tt)* ] $(,)?)?
     }) => {{
@@ -146,6 +150,7 @@ macro_rules! livepatch {
             let mut ops = $crate::internal::Ops::NONE;
             $(ops = $crate::internal::Ops::callbacks::<$callbacks>();)?
             $(ops = $crate::internal::Ops::stateful::<$stateful>();)?
+            $(ops = $crate::livepatch!(@change $object $change);)?
             ops
         };
         $crate::internal::ObjectEntry::new(
@@ -157,9 +162,16 @@ macro_rules! livepatch {
     (@object $object:tt { $($other:tt)* }) => {
         compile_error!(concat!(
             "livepatch!: object `", stringify!($object),
-            "`: expected, in this order and with a comma after each: `callbacks: TYPE` or `stateful: TYPE`, ",
-            "`functions: [...]`, `redirects: [...]`"
+            "`: expected, in this order and with a comma after each: `callbacks: TYPE`, `stateful: TYPE` or ",
+            "`change: STATE`, `functions: [...]`, `redirects: [...]`"
         ))
+    };
+
+    (@change vmlinux $state:ident) => {
+        $crate::internal::Ops::callbacks::<$crate::internal::Handover<$state>>()
+    };
+    (@change $object:tt $state:ident) => {
+        compile_error!("livepatch!: `change` is for `vmlinux`: the core tells of the patch before only while this one comes or goes")
     };
 
     (@functions $object:tt [
@@ -243,7 +255,22 @@ macro_rules! livepatch {
             end: $crate::internal::StatesEnd::END,
         };
 
-        $( $(#[$meta])* static $state: &$crate::SystemState<$data> = &__STATES.$state; )+
+        $(
+            $(#[$meta])*
+            static $state: &$crate::SystemState<$data> = &__STATES.$state;
+
+            #[allow(dead_code, non_camel_case_types)]
+            enum $state {}
+
+            impl $crate::internal::State for $state {
+                type Data = $data;
+                const VERSION: (usize, u32) = ($id, $version);
+
+                fn state() -> &'static $crate::SystemState<$data> {
+                    &__STATES.$state
+                }
+            }
+        )+
     };
     (@states $other:tt) => {
         compile_error!("livepatch!: each entry of `states` is `static NAME: TYPE = { id: NUMBER, version: NUMBER },`");

@@ -8,6 +8,9 @@
 //!
 //! # The life of the data
 //!
+//! Where the data implements [`SystemChange`](crate::SystemChange) and `vmlinux` lists the state as its `change`, the
+//! callbacks are there already. By hand:
+//!
 //! | callback      | nobody had changed the system before     | a patch that is being replaced had                   |
 //! |---------------|------------------------------------------|------------------------------------------------------|
 //! | `pre_patch`   | allocate, [`fill`](SystemState::fill)    | nothing: the transition may still be reversed        |
@@ -24,6 +27,7 @@
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
+    ops::RangeInclusive,
     ptr::NonNull, //
 };
 
@@ -42,6 +46,22 @@ use crate::{
     Object,
     StateRef, //
 };
+
+/// The data of a system state: what the patches of one family keep in some versions of it.
+///
+/// In a file that all of these patches share, so that one takes the data of another for what it is.
+///
+/// # Safety
+///
+/// Every patch that lists the state [`ID`](StateData::ID) in one of the [`VERSIONS`](StateData::VERSIONS) must keep a `Self`
+/// in its data, in memory from `kmalloc()`, and neither read it without RCU nor free it once the patch is being replaced.
+pub unsafe trait StateData: FixedLayout + Send + Sync + Sized + 'static {
+    /// The state.
+    const ID: usize;
+
+    /// Its versions with this data.
+    const VERSIONS: RangeInclusive<u32>;
+}
 
 /// A system state that the patch modifies, with its data: `struct klp_state`.
 ///
@@ -117,7 +137,7 @@ impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
         Some(PreviousState(raw, PhantomData))
     }
 
-    fn slot(&self) -> &Slot<T> {
+    pub(crate) fn slot(&self) -> &Slot<T> {
         // SAFETY: `self` is valid.
         unsafe { slot_of(self.0.get()) }
     }
@@ -137,16 +157,17 @@ impl PreviousState<'_> {
         unsafe { self.0.as_ref().version }
     }
 
-    /// Takes the data over from that patch, which is left without; `None` if it has none. Sleeps for a grace period of RCU.
+    /// Takes the data over from that patch, which is left without. `None` if it has none, or other data than a `U` in its
+    /// version. Sleeps for a grace period of RCU.
     ///
     /// For the post-patch callback: earlier the transition may still be reversed, and that patch needs its data.
-    ///
-    /// # Safety
-    ///
-    /// Patches of this id and [`version`](PreviousState::version) must keep a `U` in their data, in memory from `kmalloc()`,
-    /// and neither read it without RCU nor free it once they are being replaced.
-    pub unsafe fn take<U: FixedLayout + Send + Sync + 'static>(&self) -> Option<Pin<KBox<U>>> {
-        // SAFETY: By the type invariant the state is valid; by the duty of this function its data is a box of `U`.
+    pub fn take<U: StateData>(&self) -> Option<Pin<KBox<U>>> {
+        // SAFETY: By the type invariant.
+        let id = unsafe { self.0.as_ref().id };
+        if id != U::ID || !U::VERSIONS.contains(&self.version()) {
+            return None;
+        }
+        // SAFETY: By the type invariant the state is valid; by the contract of `StateData` its data is a box of `U`.
         unsafe { slot_of::<U>(self.0.as_ptr()) }.take()
     }
 }

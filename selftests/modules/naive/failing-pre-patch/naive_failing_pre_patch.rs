@@ -3,9 +3,13 @@
 //! The patch of samples/failing-pre-patch as it is written first. **It is wrong**: it changes, then checks, and a refusal
 //! leaves the change behind.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
 
 #[path = "../../../../samples/failing-pre-patch/frags.rs"]
+#[expect(dead_code, reason = "who changes first need not ask")]
 mod frags;
 
 klp::bindings!();
@@ -30,8 +34,7 @@ impl klp::StatefulCallbacks for NaiveLimit {
     type State = i32;
 
     fn pre_patch(obj: &klp::Object) -> impl PinInit<i32, Error> {
-        let old = frags::limit();
-        frags::change(old, SAFE);
+        let old = frags::limit().xchg(SAFE, Relaxed);
         pr_info!("pre_patch: {obj}: limit {old} -> {SAFE}\n");
         if old < SAFE {
             pr_info!("pre_patch: {obj}: refused, the limit was stricter\n");
@@ -42,7 +45,7 @@ impl klp::StatefulCallbacks for NaiveLimit {
 
     fn post_unpatch(obj: &klp::Object, old: Pin<KBox<i32>>) {
         pr_info!("post_unpatch: {obj}: limit {SAFE} -> {old}\n", old = *old);
-        frags::change(SAFE, *old);
+        frags::limit().store(*old, Relaxed);
     }
 }
 // ANCHOR_END: naive

@@ -8,10 +8,11 @@ mod limits;
 
 use kernel::{
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
-
-use limits::V2;
 
 klp::bindings!();
 
@@ -23,7 +24,7 @@ klp::livepatch! {
     replace: true,
     states: [
         /// What the limits were before.
-        static LIMITS: V2 = { id: limits::STATE, version: 2 },
+        static LIMITS: Limits = { id: limits::STATE, version: 2 },
     ],
     objects: [
         vmlinux { callbacks: BufferLimits, },
@@ -35,25 +36,36 @@ struct BufferLimits;
 const NEW: u32 = 4 << 20;
 
 // ANCHOR: naive
+klp::fixed_layout! {
+    struct Limits {
+        rmem_max: Atomic<u32>,
+        wmem_max: Atomic<u32>,
+    }
+}
+
 #[vtable]
 impl klp::Callbacks for BufferLimits {
     fn pre_patch(obj: &klp::Object) -> Result {
-        LIMITS.fill(obj, KBox::new(V2::default(), GFP_KERNEL)?);
+        let was = Limits {
+            rmem_max: Atomic::new(limits::rmem_max().load(Relaxed)),
+            wmem_max: Atomic::new(limits::wmem_max().load(Relaxed)),
+        };
+        LIMITS.fill(obj, KBox::new(was, GFP_KERNEL)?);
         Ok(())
     }
 
     fn post_patch(obj: &klp::Object) {
         let Some(was) = LIMITS.read() else { return };
-        was.rmem_max.set(limits::rmem_max().xchg(NEW, Relaxed));
-        was.wmem_max.set(limits::wmem_max().xchg(NEW, Relaxed));
-        let (rmem, wmem) = (was.rmem_max.get(), was.wmem_max.get());
+        limits::rmem_max().store(NEW, Relaxed);
+        limits::wmem_max().store(NEW, Relaxed);
+        let (rmem, wmem) = (was.rmem_max.load(Relaxed), was.wmem_max.load(Relaxed));
         pr_info!("post_patch: {obj}: rmem_max was {rmem}, wmem_max was {wmem}\n");
     }
 
     fn pre_unpatch(obj: &klp::Object) {
         let Some(was) = LIMITS.read() else { return };
-        limits::rmem_max().store(was.rmem_max.get(), Relaxed);
-        limits::wmem_max().store(was.wmem_max.get(), Relaxed);
+        limits::rmem_max().store(was.rmem_max.load(Relaxed), Relaxed);
+        limits::wmem_max().store(was.wmem_max.load(Relaxed), Relaxed);
         pr_info!("pre_unpatch: {obj}: gave back\n");
     }
 
