@@ -44,13 +44,11 @@ klp::livepatch! {
     objects: [
         vmlinux {
             functions: [
-                // SAFETY: As arch/x86/include/asm/msr.h declares it; its callers may sleep.
-                unsafe fn rdmsrq_safe_on_cpu(u32, u32, *mut u64) -> c_int = rdmsrq_safe_on_cpu,
+                fn rdmsrq_safe_on_cpu(u32, u32, *mut u64) -> c_int = rdmsrq_safe_on_cpu,
             ],
             redirects: [
-                // SAFETY: As arch/x86/include/asm/msr.h declares it. It is called with interrupts off, and the
-                // replacement does not sleep.
-                unsafe fn rdmsr_safe_regs(*mut Gprs) -> c_int = rdmsr_safe_regs,
+                // It is called with interrupts off, and the replacement does not sleep.
+                fn rdmsr_safe_regs(*mut u32) -> c_int = rdmsr_safe_regs,
             ],
         },
         "asm_target" {
@@ -93,10 +91,10 @@ extern "C" fn percent(used: u32, total: u32) -> u32 {
 ///
 /// # Safety
 ///
-/// As for the routine: `gprs` must be valid and the caller's own.
-unsafe extern "C" fn rdmsr_safe_regs(gprs: *mut Gprs) -> c_int {
+/// As for the routine: there are eight words at `gprs`, which are the caller's own.
+unsafe extern "C" fn rdmsr_safe_regs(gprs: *mut u32) -> c_int {
     // SAFETY: The duty of this function.
-    let gprs = unsafe { &mut *gprs };
+    let gprs = unsafe { &mut *gprs.cast::<Gprs>() };
     from_result(|| {
         // FIX: nobody learns which processor this is.
         if gprs.is_serial_number() {

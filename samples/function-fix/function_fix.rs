@@ -29,15 +29,11 @@ klp::livepatch! {
     objects: [
         vmlinux {
             functions: [
-                // SAFETY: The declaration is that of include/linux/netdevice.h: see below.
-                unsafe fn dev_valid_name(*const c_char) -> bool = valid_name,
+                fn dev_valid_name(*const c_char) -> bool = valid_name,
             ],
         },
     ],
 }
-
-/// The compiler compares the declaration with the header's.
-const _: unsafe extern "C" fn(*const c_char) -> bool = bindings::dev_valid_name;
 // ANCHOR_END: metadata
 
 // ANCHOR: replacement

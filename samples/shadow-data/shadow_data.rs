@@ -55,9 +55,9 @@ klp::livepatch! {
         vmlinux {
             callbacks: RawOpener,
             functions: [
-                // SAFETY: The three declarations are those of include/net/raw.h and net/ipv4/raw.c.
-                unsafe fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
-                unsafe fn raw_unhash_sk(*mut bindings::sock) = unhash,
+                fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
+                fn raw_unhash_sk(*mut bindings::sock) = unhash,
+                // SAFETY: The declaration is that of net/ipv4/raw.c, where it is static.
                 unsafe fn raw_seq_show(*mut bindings::seq_file, *mut c_void) -> c_int = show,
             ],
         },

@@ -4,5 +4,6 @@
 #include <linux/tcp.h>
 #include <linux/snmp.h>
 #include <net/net_namespace.h>
+#include <net/tcp.h>
 
 #include "helpers.h"

@@ -43,10 +43,10 @@ klp::livepatch! {
         vmlinux {
             stateful: ChallengeAckLimit,
             functions: [
-                // SAFETY: Both declarations are those of net/ipv4/tcp_input.c, which calls the functions with a socket
-                // that is locked or held. They are the two that tcp_challenge_ack_allowed() is inlined into.
+                // The two that tcp_challenge_ack_allowed() is inlined into.
+                // SAFETY: The declaration is that of net/ipv4/tcp_input.c, where it is static.
                 unsafe fn tcp_send_challenge_ack(*mut bindings::sock, bool) = net::send_challenge_ack,
-                unsafe fn tcp_reqsk_send_challenge_ack(
+                fn tcp_reqsk_send_challenge_ack(
                     *mut bindings::sock, *mut bindings::sk_buff, *mut bindings::request_sock
                 ) = net::reqsk_send_challenge_ack,
             ],

@@ -16,13 +16,14 @@ klp::livepatch! {
         "rules_target" {
             functions: [
                 // SAFETY: The declaration is that of rules_target.c; a positive answer is as good as 0 to its caller.
-                unsafe fn rules_target_enter(unsafe extern "C" fn() -> c_int) -> c_int = enter,
+                unsafe fn rules_target_enter(unsafe extern "C" fn() -> c_int) -> c_int = replacement,
             ],
         },
     ],
 }
 
-unsafe extern "C" fn enter(wait: unsafe extern "C" fn() -> c_int) -> c_int {
+/// Its name means this function and nothing of the macro's own.
+unsafe extern "C" fn replacement(wait: unsafe extern "C" fn() -> c_int) -> c_int {
     // SAFETY: As in `sleep`.
     unsafe { sleep(wait) }
 }

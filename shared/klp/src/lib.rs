@@ -125,7 +125,8 @@ pub mod internal {
             Func,
             Funcs,
             ObjectEntry,
-            Patch, //
+            Patch,
+            Typed, //
         },
         slot::Slot,
         state::{

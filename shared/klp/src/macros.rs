@@ -19,11 +19,19 @@
 ///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`], `change` a state of `states` whose data implements
 ///   [`SystemChange`] (for `vmlinux` only); without any of them the object has none.
 ///   Module names have underscores where their files may have dashes.
-/// - `functions` (optional): declares each old function as the object's source does, with its replacement behind `=`.
+/// - `functions` (optional): declares each old function as the kernel's source does, with its replacement behind `=`.
 ///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
 ///   a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!).
-///   Each entry begins with `unsafe`, because the compiler cannot compare the declaration with the kernel.
 /// - `redirects` (optional): the same for routines of the object that ftrace cannot reach: see [`Redirect`](crate::Redirect).
+///
+/// # Declarations
+///
+/// A function that a header declares is listed as `fn …`: the compiler compares the entry with what bindgen made of the
+/// header, in the module [`bindings`](crate::bindings!). Name the function in `bindings-flags` for that.
+///
+/// A function that no header declares, a static one say, is listed as `unsafe fn …`: nobody can compare, and the author vouches
+/// for the declaration. Either way the compiler compares the replacement with the entry. What the replacement *does* is beyond
+/// it; so is the context in which the kernel calls it.
 ///
 /// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, and stack traces show a replacement
 /// as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
@@ -41,8 +49,8 @@
 ///         vmlinux {
 ///             callbacks: CmdlinePatch,
 ///             functions: [
-///                 // SAFETY: The declaration is that of fs/proc/cmdline.c.
-///                 unsafe fn cmdline_proc_show(*mut seq_file, *mut c_void) -> c_int = replacement,
+///                 // SAFETY: The declaration is that of fs/proc/cmdline.c, where it is static.
+///                 unsafe fn cmdline_proc_show(*mut seq_file, *mut c_void) -> c_int = show,
 ///             ],
 ///         },
 ///     ],
@@ -175,14 +183,15 @@ macro_rules! livepatch {
     };
 
     (@functions $object:tt [
-        $( $(#[$attr:meta])* unsafe fn $old:tt $(@ $pos:literal)?
-            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:path ),* $(,)?
+        $( $(#[$attr:meta])* $(unsafe $($unchecked:lifetime)?)? fn $old:tt $(@ $pos:literal)?
+            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:expr ),* $(,)?
     ]) => {{
+        $( $(#[$attr])* $crate::declared!([$(unsafe $($unchecked)?)?] [$old] ($($arg),*) $(-> $ret)?); )*
         const LEN: usize = <[()]>::len(&[$( $(#[$attr])* { let _ = stringify!($old); } ),*]) + 1;
         static FUNCS: $crate::internal::Funcs<LEN> = $crate::internal::Funcs::new([
             $(
                 $(#[$attr])*
-                // SAFETY: The author vouches for the declaration.
+                // SAFETY: The declaration is the header's, or the author vouches for it.
                 unsafe {
                     $crate::livepatch!(@tell "patches=" $object $old $($pos)?);
                     $crate::internal::Func::new(
@@ -199,32 +208,34 @@ macro_rules! livepatch {
     (@functions $object:tt $other:tt) => {
         compile_error!(concat!(
             "livepatch!: `functions` of object `", stringify!($object),
-            "`: each entry is `unsafe fn NAME(TYPES) -> TYPE = REPLACEMENT,`"
+            "`: each entry is `fn NAME(TYPES) -> TYPE = REPLACEMENT,`, with `unsafe` before `fn` if no header declares it"
         ))
     };
 
     (@redirects $object:tt $ops:ident []) => { $ops };
     (@redirects $object:tt $ops:ident [
-        $( $(#[$attr:meta])* unsafe fn $old:tt ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:path
-            $(where $when:expr)? ),+ $(,)?
-    ]) => {
+        $( $(#[$attr:meta])* $(unsafe $($unchecked:lifetime)?)? fn $old:tt ( $($arg:ty),* $(,)? ) $(-> $ret:ty)?
+            = $($new:tt)::+ $(where $when:expr)? ),+ $(,)?
+    ]) => {{
+        $( $(#[$attr])* $crate::declared!([$(unsafe $($unchecked)?)?] [$old] ($($arg),*) $(-> $ret)?); )+
         $crate::redirects!($ops, [$( $(#[$attr])* { let _ = stringify!($old); } ),+], [$(
             $(#[$attr])*
-            // SAFETY: The author vouches for the declaration.
+            // SAFETY: The declaration is the header's, or the author vouches for it.
             unsafe {
                 $crate::livepatch!(@tell "redirects=" $object $old);
                 $crate::internal::Redirect::new(
                     $crate::livepatch!(@name $old),
-                    $crate::replacement!($object $old [] $new, ($($arg),*) $(-> $ret)?),
+                    $crate::replacement!($object $old [] $($new)::+, ($($arg),*) $(-> $ret)?),
                     || true $(&& $when)?,
                 )
             }
         ),+])
-    };
+    }};
     (@redirects $object:tt $ops:ident $other:tt) => {
         compile_error!(concat!(
             "livepatch!: `redirects` of object `", stringify!($object),
-            "`: each entry is `unsafe fn NAME(TYPES) -> TYPE = REPLACEMENT,` or `... = REPLACEMENT where CONDITION,`"
+            "`: each entry is `fn NAME(TYPES) -> TYPE = REPLACEMENT,` or `... = REPLACEMENT where CONDITION,`, ",
+            "with `unsafe` before `fn` if no header declares it"
         ))
     };
 
@@ -309,6 +320,35 @@ macro_rules! livepatch {
     };
 }
 
+/// Compares the declaration of a function in `livepatch!` with the header's, unless the author vouches for it.
+///
+/// The compiler shall complain of the author's own words: of the function's name here, of the replacement in
+/// [`replacement!`]. So these are expressions of their own, and the field of a [`Typed`](crate::internal::Typed) says their
+/// type: an annotation would be one more place to complain of. The name passes as tokens, and first to this macro, because the
+/// compiler knows a token's place only where it is repeated or used the first time.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! declared {
+    (@is $old:expr, $type:ty) => { $crate::internal::Typed::<$type> { function: $old } };
+    ([unsafe] $($declaration:tt)*) => {};
+    ([] [$old:literal] $($declaration:tt)*) => {
+        compile_error!(concat!("livepatch!: no header declares `", stringify!($old), "`: begin the entry with `unsafe`"));
+    };
+    ([] [(syscall $old:ident)] $($declaration:tt)*) => {
+        compile_error!(concat!("livepatch!: no header declares the system call `", stringify!($old), "`: begin the entry with `unsafe`"));
+    };
+    ([] [$($old:tt)+] ($($arg:ty),*) $(-> $ret:ty)?) => {
+        const _: () = {
+            let _ = bindings::$($old)+;
+            {
+                // What the module itself has of that name is not meant.
+                use bindings::*;
+                let _ = $crate::declared!(@is $($old)+, unsafe extern "C" fn($($arg),*) $(-> $ret)?);
+            }
+        };
+    };
+}
+
 /// The function that the kernel is given instead of `$new`, as a pointer: one that calls it, and is not left by a jump.
 ///
 /// Where a function ends in the call of another, compilers make a jump of it. Nothing of the replacement would be on
@@ -317,13 +357,8 @@ macro_rules! livepatch {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! replacement {
-    ($object:tt $old:tt $pos:tt $new:path, ($($arg:ty),*) $(-> $ret:ty)?) => {
-        $crate::replacement!(
-            @name $object $old $pos $new, [$($ret)?] () (a b c d e f g h i j k l) ($($arg,)*)
-        )
-    };
     (
-        @name $object:tt $old:tt $pos:tt $new:path, $ret:tt ($($named:tt)*) ($name:ident $($names:ident)*)
+        @name $object:tt $old:tt $pos:tt $new:expr, $ret:tt ($($named:tt)*) ($name:ident $($names:ident)*)
         ($type:ty, $($types:ty,)*)
     ) => {
         $crate::replacement!(
@@ -331,24 +366,30 @@ macro_rules! replacement {
         )
     };
     (
-        @name $object:tt $old:tt [$($pos:literal)?] $new:path, [$($ret:ty)?] ($($name:ident: $type:ty,)*) $names:tt ()
+        @name $object:tt $old:tt [$($pos:literal)?] $new:expr, [$($ret:ty)?] ($($name:ident: $type:ty,)*) $names:tt ()
     ) => {{
-        const NEW: unsafe extern "C" fn($($type),*) $(-> $ret)? = $new;
+        type __Old = unsafe extern "C" fn($($type),*) $(-> $ret)?;
+        const __NEW: __Old = $crate::internal::Typed::<__Old> { function: $new }.function;
 
         #[allow(clippy::let_unit_value, improper_ctypes_definitions)]
         #[export_name = concat!(
             "livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?
         )]
-        unsafe extern "C" fn replacement($($name: $type),*) $(-> $ret)? {
+        unsafe extern "C" fn __replacement($($name: $type),*) $(-> $ret)? {
             // SAFETY: Whoever calls this calls what it stands for.
-            let value = unsafe { NEW($($name),*) };
+            let value = unsafe { __NEW($($name),*) };
             // SAFETY: Does nothing, but after the call.
             unsafe { ::core::arch::asm!("", options(nomem, nostack, preserves_flags)) };
             value
         }
 
-        replacement as *const ::kernel::ffi::c_void
+        __replacement as *const ::kernel::ffi::c_void
     }};
+    ($object:tt $old:tt $pos:tt $new:expr, ($($arg:ty),*) $(-> $ret:ty)?) => {
+        $crate::replacement!(
+            @name $object $old $pos $new, [$($ret)?] () (a b c d e f g h i j k l) ($($arg,)*)
+        )
+    };
 }
 
 /// Declares a module parameter that sysfs shows and, with a permission such as `0o644`, rewrites.

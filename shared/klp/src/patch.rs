@@ -81,6 +81,12 @@ pub const fn module_name(text: &'static str) -> &'static CStr {
     crate::cstr(text)
 }
 
+/// A function of the type `F`. One of another type does not fit, and is what the compiler's message points at.
+pub struct Typed<F> {
+    /// The function.
+    pub function: F,
+}
+
 /// One function to replace: `struct klp_func`.
 #[repr(transparent)]
 pub struct Func(bindings::klp_func);

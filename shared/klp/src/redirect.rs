@@ -39,8 +39,8 @@ use bindings::synchronize_rcu_tasks;
 /// [`livepatch!`](crate::livepatch!).
 ///
 /// For code that ftrace cannot reach: assembly, and `extern "C"` functions in Rust. Each entry declares the routine as a C
-/// header would and names the replacement behind `=`. It begins with `unsafe`, because nobody can compare the declaration
-/// with the routine. A condition behind `where` is asked when the object is about to be patched.
+/// header would and names the replacement behind `=`. Where a header does declare it, the compiler compares; else the entry
+/// begins with `unsafe`. A condition behind `where` is asked when the object is about to be patched.
 ///
 /// ```ignore
 /// "asm_target" {

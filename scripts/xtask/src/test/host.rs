@@ -17,6 +17,7 @@ use crate::book;
 use crate::cargo;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
+use crate::kernel::Kernel;
 use crate::ktap::Verdict;
 use crate::packages;
 use crate::paths;
@@ -46,13 +47,14 @@ const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host
     }
 }
 
-pub const ALL: [Host; 8] = [
+pub const ALL: [Host; 9] = [
     host("fmt", 10, false, false),
     host("tidy", 10, false, false),
     host("shellcheck", 60, false, false),
     host("cargo-test", 140, true, false),
     host("clippy", 200, true, true),
     host("doc", 60, true, true),
+    host("refused", 120, false, true),
     host("book", 400, true, true),
     host("preflight", 90, false, true),
 ];
@@ -83,6 +85,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         ],
         "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
         "preflight" => ktap_cases(&mut packages::preflight_expected(args)?, &log)?,
+        "refused" => refused(args, &log)?,
         _ => the_book(args, &log)?,
     };
     Ok(Suite::new(name, start.elapsed(), cases, log))
@@ -132,16 +135,31 @@ fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
     command
         .args(["run", "--quiet", "--package", "book-test", "--"])
         .arg(book::pages())
-        .arg(log_folder()?.join("book"))
-        .current_dir(paths::root());
+        .arg(log_folder()?.join("book"));
     cases.extend(ktap_cases(&mut command, log)?);
     Ok(cases)
+}
+
+/// What must not compile does not.
+fn refused(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
+    let make = Kernel::ensure(args)?.make();
+    let mut command = Command::new(paths::root().join("shared/klp/refused/check"));
+    command.args(make.get_args());
+    for (name, value) in make.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    ktap_cases(&mut command, log)
 }
 
 /// The cases of a command that prints KTAP.
 fn ktap_cases(command: &mut Command, log: &Path) -> Result<Vec<Case>> {
     let mut lines = Vec::new();
-    let status = process::logged(command, log, None, |line| lines.push(line.to_owned()))?;
+    let status = process::logged(command.current_dir(paths::root()), log, None, |line| {
+        lines.push(line.to_owned());
+    })?;
     let end = End::Exited(status.code().unwrap_or(1));
     Ok(guest::cases(&lines.join("\n"), &end))
 }

@@ -28,8 +28,8 @@ klp::livepatch! {
     objects: [
         vmlinux {
             functions: [
-                // SAFETY: The two declarations are those of include/net/raw.h and net/ipv4/raw.c.
-                unsafe fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
+                fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
+                // SAFETY: The declaration is that of net/ipv4/raw.c, where it is static.
                 unsafe fn raw_seq_show(*mut bindings::seq_file, *mut c_void) -> c_int = show,
             ],
         },
