@@ -30,8 +30,8 @@ void rust_helper_raw_unhash(struct sock *sk)
 	spin_unlock(&table->lock);
 }
 
-/* Shows every raw IPv4 socket of all namespaces to visit(), which runs under the lock of the table. */
-void rust_helper_raw_for_each(void (*visit)(struct sock *sk))
+/* Shows every raw IPv4 socket of all namespaces to visit() with @data, which runs under the lock of the table. */
+void rust_helper_raw_for_each(void (*visit)(struct sock *sk, void *data), void *data)
 {
 	struct sock *sk;
 	unsigned int slot;
@@ -39,7 +39,7 @@ void rust_helper_raw_for_each(void (*visit)(struct sock *sk))
 	spin_lock(&raw_v4_hashinfo.lock);
 	for (slot = 0; slot < RAW_HTABLE_SIZE; slot++)
 		sk_for_each(sk, &raw_v4_hashinfo.ht[slot])
-			visit(sk);
+			visit(sk, data);
 	spin_unlock(&raw_v4_hashinfo.lock);
 }
 

@@ -6,5 +6,5 @@
 
 void rust_helper_raw_hash(struct sock *sk);
 void rust_helper_raw_unhash(struct sock *sk);
-void rust_helper_raw_for_each(void (*visit)(struct sock *sk));
+void rust_helper_raw_for_each(void (*visit)(struct sock *sk, void *data), void *data);
 void rust_helper_raw_show(struct seq_file *seq, struct sock *sk);

@@ -8,6 +8,7 @@ use kernel::{
     fmt,
     prelude::*,
     seq_file::SeqFile,
+    seq_print,
     str::CStr, //
 };
 
@@ -35,24 +36,37 @@ pub(crate) unsafe fn unhash(sk: *mut bindings::sock) {
 
 /// Calls `visit` for every raw IPv4 socket in the table, under the lock that [`hash`] and [`unhash`] need: it must not
 /// sleep. Process context.
-pub(crate) fn for_each(visit: unsafe extern "C" fn(*mut bindings::sock)) {
-    // SAFETY: `visit` is called with sockets that stay in the table meanwhile.
-    unsafe { bindings::rust_helper_raw_for_each(Some(visit)) };
+pub(crate) fn for_each<F: Fn(*mut bindings::sock)>(visit: F) {
+    /// # Safety
+    ///
+    /// `visit` must be a valid `F`.
+    unsafe extern "C" fn call<F: Fn(*mut bindings::sock)>(
+        sk: *mut bindings::sock,
+        visit: *mut c_void,
+    ) {
+        // SAFETY: The duty of this function.
+        unsafe { (*visit.cast::<F>())(sk) };
+    }
+    let data = (&raw const visit).cast_mut().cast();
+    // SAFETY: `call` gets the closure, which outlives the walk.
+    unsafe { bindings::rust_helper_raw_for_each(Some(call::<F>), data) };
 }
 
-/// Writes the kernel's own line for `sk`, or its heading, without the newline.
+/// Writes the kernel's own line for a socket, or its heading, with one more column.
 ///
 /// # Safety
 ///
-/// The arguments must be those of `raw_seq_show()`.
-pub(crate) unsafe fn show<'a>(
-    seq: *mut bindings::seq_file,
-    sk: *mut bindings::sock,
-) -> &'a SeqFile {
-    // SAFETY: The duty of this function; the file outlives the call of `raw_seq_show()`.
-    unsafe {
-        bindings::rust_helper_raw_show(seq, sk);
+/// `seq` and `v` must be the arguments of `raw_seq_show()`.
+pub(crate) unsafe fn show(seq: *mut bindings::seq_file, v: *mut c_void, opener: Option<&Process>) {
+    // SAFETY: The duty of this function.
+    let file = unsafe {
+        bindings::rust_helper_raw_show(seq, v.cast());
         SeqFile::from_raw(seq)
+    };
+    match opener {
+        _ if v as usize == 1 => seq_print!(file, " opener\n"), // SEQ_START_TOKEN
+        Some(opener) => seq_print!(file, " {opener}\n"),
+        None => seq_print!(file, " -\n"),
     }
 }
 

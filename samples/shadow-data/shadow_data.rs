@@ -24,19 +24,12 @@
 mod raw;
 
 use kernel::{
-    ffi::{
-        c_int,
-        c_void, //
-    },
     prelude::*,
-    seq_print,
     sync::atomic::{
         Atomic,
         Relaxed, //
     }, //
 };
-
-use raw::Process;
 
 klp::bindings!();
 
@@ -71,7 +64,7 @@ const OPENER_ID: usize = 0x7261_776f;
 
 /// The field that `struct sock` lacks.
 // SAFETY: No other patch uses this id, and the type is plain data.
-static OPENER: klp::Shadow<bindings::sock, Process> = unsafe { klp::Shadow::new(OPENER_ID) };
+static OPENER: klp::Shadow<bindings::sock, raw::Process> = unsafe { klp::Shadow::new(OPENER_ID) };
 
 /// Whether every task runs the new functions, so that a field is where a socket is.
 static COMPLETE: Atomic<bool> = Atomic::new(false);
@@ -89,7 +82,9 @@ impl klp::Callbacks for RawOpener {
         // sockets by the old function, and others may have opened theirs at the same addresses.
         OPENER.free_all();
         COMPLETE.store(true, Relaxed);
-        raw::for_each(attach_to_existing);
+        // Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it. Without
+        // memory the socket is shown without an opener; this is too late to refuse the patch.
+        raw::for_each(|sk| drop(OPENER.attach(sk, GFP_ATOMIC, raw::Process::UNKNOWN)));
         pr_info!("post_patch: {obj}: attached to the sockets that were here\n");
     }
 
@@ -102,12 +97,6 @@ impl klp::Callbacks for RawOpener {
         OPENER.free_all();
         pr_info!("post_unpatch: {obj}: freed\n");
     }
-}
-
-/// Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it.
-extern "C" fn attach_to_existing(sk: *mut bindings::sock) {
-    // Without memory the socket is shown without an opener; this is too late to refuse the patch.
-    let _ = OPENER.attach(sk, GFP_ATOMIC, Process::UNKNOWN);
 }
 // ANCHOR_END: callbacks
 
@@ -123,7 +112,7 @@ unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
     // After the lock of the table was held, as in `post_patch`: either this sees `COMPLETE`, or the walk sees `sk`.
     if COMPLETE.load(Relaxed) {
         // FIX: the socket remembers who opened it. Without memory it does not: no socket fails for the sake of a column.
-        let _ = OPENER.attach(sk, GFP_KERNEL, Process::current());
+        let _ = OPENER.attach(sk, GFP_KERNEL, raw::Process::current());
     }
     0
 }
@@ -145,17 +134,9 @@ unsafe extern "C" fn unhash(sk: *mut bindings::sock) {
 ///
 /// As that function: `v` must be what the iterator of the file gave.
 unsafe extern "C" fn show(seq: *mut bindings::seq_file, v: *mut c_void) -> c_int {
-    let sk = v.cast();
+    let opener = OPENER.get(v.cast()).filter(|_| COMPLETE.load(Relaxed));
     // SAFETY: The duty of this function.
-    let file = unsafe { raw::show(seq, sk) };
-    if v as usize == 1 {
-        // SEQ_START_TOKEN: the heading
-        seq_print!(file, " opener\n");
-    } else if let Some(opener) = OPENER.get(sk).filter(|_| COMPLETE.load(Relaxed)) {
-        seq_print!(file, " {}\n", *opener);
-    } else {
-        seq_print!(file, " -\n");
-    }
+    unsafe { raw::show(seq, v, opener.as_deref()) };
     0
 }
 // ANCHOR_END: functions

@@ -11,8 +11,7 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*,
-    seq_print, //
+    prelude::*, //
 };
 
 use raw::Process;
@@ -49,13 +48,11 @@ unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
 }
 
 unsafe extern "C" fn show(seq: *mut bindings::seq_file, v: *mut c_void) -> c_int {
+    let opener = OPENER
+        .get(v.cast())
+        .map_or(Process::UNKNOWN, |opener| *opener);
     // SAFETY: The arguments are those of `raw_seq_show()`.
-    let file = unsafe { raw::show(seq, v.cast()) };
-    match OPENER.get(v.cast()) {
-        _ if v as usize == 1 => seq_print!(file, " opener\n"),
-        Some(opener) => seq_print!(file, " {}\n", *opener),
-        None => seq_print!(file, " ?\n"),
-    }
+    unsafe { raw::show(seq, v, Some(&opener)) };
     0
 }
 // ANCHOR_END: naive
