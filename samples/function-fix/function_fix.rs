@@ -16,7 +16,13 @@
 //! RTNETLINK answers: Invalid argument
 //! ```
 
-use kernel::ffi::c_char;
+use kernel::{
+    ffi::c_char,
+    str::{
+        CStr,
+        CStrExt as _, //
+    }, //
+};
 
 klp::bindings!();
 
@@ -29,7 +35,7 @@ klp::livepatch! {
     objects: [
         vmlinux {
             functions: [
-                fn dev_valid_name(*const c_char) -> bool = valid_name,
+                fn dev_valid_name(*const c_char) -> bool as original = valid_name,
             ],
         },
     ],
@@ -46,22 +52,12 @@ klp::livepatch! {
 /// As for that function: `name` must be readable up to a NUL, or else for `IFNAMSIZ` bytes, and nobody may change it
 /// meanwhile.
 unsafe extern "C" fn valid_name(name: *const c_char) -> bool {
-    let longest = bindings::IFNAMSIZ as usize;
-    // SAFETY: The duty of this function; nothing after the NUL is looked at.
-    let is_char = |&at: &usize| unsafe { *name.add(at) } != 0;
-    let len = (0..longest).take_while(is_char).count();
-    // SAFETY: These bytes have just been read.
-    let name = unsafe { core::slice::from_raw_parts(name, len) };
-    len < longest && !matches!(name, b"" | b"." | b"..") && !name.iter().any(is_refused)
-}
-
-/// Whether no name may contain `byte`.
-fn is_refused(byte: &u8) -> bool {
-    match byte {
-        b'/' | b':' => true,
-        // What isspace() of the kernel takes for white space (lib/ctype.c): 0xa0 is the no-break space of Latin-1.
-        b' ' | b'\t'..=b'\r' | 0xa0 => true,
-        _ => byte.is_ascii_control(), // FIX: they talk to the terminal of whoever reads the name
+    // SAFETY: The duty of this function.
+    if !unsafe { original(name) } {
+        return false;
     }
+    // SAFETY: It has found a NUL among the first `IFNAMSIZ` bytes.
+    let name = unsafe { CStr::from_char_ptr(name) };
+    !name.to_bytes().iter().any(u8::is_ascii_control) // FIX: they talk to the terminal of whoever reads the name
 }
 // ANCHOR_END: replacement

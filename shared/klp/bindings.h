@@ -3,3 +3,4 @@
 
 #include <linux/kprobes.h>
 #include <linux/livepatch.h>
+#include <linux/static_call.h>

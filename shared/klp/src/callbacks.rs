@@ -12,6 +12,11 @@ use kernel::{
     prelude::*, //
 };
 
+#[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+use crate::original::{
+    self,
+    Original, //
+};
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
 use crate::redirect::{
     self,
@@ -229,6 +234,39 @@ impl Ops {
             }),
         }
     }
+
+    /// The table `T::OPS` of an object whose replacements call their originals.
+    #[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+    pub const fn wrapping<T: Wrapping>() -> Self {
+        Self {
+            raw: bindings::klp_callbacks {
+                pre_patch: Some(aim_then_pre_patch::<T>),
+                ..T::OPS.raw
+            },
+            release: T::OPS.release,
+        }
+    }
+}
+
+/// An object with replacements that call their originals; [`livepatch!`](crate::livepatch!) implements it.
+#[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+pub trait Wrapping: 'static {
+    /// The other callbacks.
+    const OPS: Ops;
+
+    /// The originals, parallel to the table of functions.
+    fn originals() -> &'static [Option<Original>];
+}
+
+/// The trampoline of pre_patch for such an object, with the duty of [`Stateless`].
+#[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+unsafe extern "C" fn aim_then_pre_patch<T: Wrapping>(obj: *mut bindings::klp_object) -> c_int {
+    kernel::error::from_result(|| {
+        // SAFETY: The duty of the trampolines; the reference ends with the call. The list is parallel by that of the trait.
+        unsafe { original::aim(Object::from_raw(obj), T::originals()) }?;
+        // SAFETY: The duty of the trampolines.
+        Ok(T::OPS.raw.pre_patch.map_or(0, |f| unsafe { f(obj) }))
+    })
 }
 
 /// An object with redirects; [`livepatch!`](crate::livepatch!) implements it.

@@ -55,6 +55,8 @@ mod handover;
 mod layout;
 mod macros;
 mod object;
+#[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+mod original;
 mod param;
 mod patch;
 #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
@@ -134,6 +136,14 @@ pub mod internal {
             StatesEnd, //
         },
     };
+    #[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+    pub use crate::{
+        callbacks::Wrapping,
+        original::{
+            Key,
+            Original, //
+        },
+    };
     #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
     pub use crate::{
         callbacks::Redirected,
@@ -149,6 +159,17 @@ macro_rules! redirects {
     ($($_:tt)*) => {
         compile_error!("livepatch!: `redirects` needs x86-64 and CONFIG_KPROBES")
     };
+}
+
+/// No static calls: a replacement cannot call its original.
+#[cfg(not(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64)))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! originals {
+    (@ops $object:tt $ops:ident $functions:tt) => {
+        $ops
+    };
+    ($($_:tt)*) => {};
 }
 
 /// The C string in `text`, for the macros of this crate.

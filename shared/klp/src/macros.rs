@@ -109,6 +109,7 @@ macro_rules! livepatch {
         $( $crate::livepatch!(@states $states); )?
 
         $( $crate::livepatch!(@slot { $($body)* }); )+
+        $( $crate::originals!($object { $($body)* }); )+
 
         /// The module: its files, the author's value, and the patch that is freed with it.
         struct __Livepatch {
@@ -164,7 +165,11 @@ macro_rules! livepatch {
         $crate::internal::ObjectEntry::new(
             $crate::livepatch!(@module $object),
             $crate::livepatch!(@functions $object [ $($($functions)*)? ]),
-            $crate::livepatch!(@redirects $object OPS [ $($($redirects)*)? ]),
+            {
+                const WITH_REDIRECTS: $crate::internal::Ops =
+                    $crate::livepatch!(@redirects $object OPS [ $($($redirects)*)? ]);
+                $crate::originals!(@ops $object WITH_REDIRECTS [ $($($functions)*)? ])
+            },
         )
     }};
     (@object $object:tt { $($other:tt)* }) => {
@@ -184,7 +189,7 @@ macro_rules! livepatch {
 
     (@functions $object:tt [
         $( $(#[$attr:meta])* $(unsafe $($unchecked:lifetime)?)? fn $old:tt $(@ $pos:literal)?
-            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? = $new:expr ),* $(,)?
+            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? $(as $original:ident)? = $new:expr ),* $(,)?
     ]) => {{
         $( $(#[$attr])* $crate::declared!([$(unsafe $($unchecked)?)?] [$old] ($($arg),*) $(-> $ret)?); )*
         const LEN: usize = <[()]>::len(&[$( $(#[$attr])* { let _ = stringify!($old); } ),*]) + 1;
@@ -306,6 +311,12 @@ macro_rules! livepatch {
         ));
     };
 
+    (@symbol $prefix:literal $object:tt $old:tt [$($pos:literal)?]) => {
+        concat!(
+            $prefix, "livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?
+        )
+    };
+
     (@name $name:tt) => { $crate::cstr(concat!($crate::livepatch!(@text $name), "\0")) };
 
     (@text (syscall $name:ident)) => { $crate::syscall_name!($name) };
@@ -372,9 +383,7 @@ macro_rules! replacement {
         const __NEW: __Old = $crate::internal::Typed::<__Old> { function: $new }.function;
 
         #[allow(clippy::let_unit_value, improper_ctypes_definitions)]
-        #[export_name = concat!(
-            "livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?
-        )]
+        #[export_name = $crate::livepatch!(@symbol "" $object $old [$($pos)?])]
         unsafe extern "C" fn __replacement($($name: $type),*) $(-> $ret)? {
             // SAFETY: Whoever calls this calls what it stands for.
             let value = unsafe { __NEW($($name),*) };
