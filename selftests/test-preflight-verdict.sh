@@ -4,15 +4,15 @@
 # What the kernel itself says of the livepatches that `cargo xtask preflight` does not call clean: the list is that of
 # selftests/preflight, so that neither verdict can change without the other.
 #
-# xtask: modules=trouble
+# xtask: modules=trouble,asm-trampoline,selftests
 
 . "$(dirname "$0")/functions.sh"
 
-require_ko trouble_target
+require_ko trouble_target asm_target test_klp_redirect_target
 
 verdict()
 {
-	load_mod trouble_target
+	load_mod "$3"
 	case $2 in
 	refused)
 		load_fails EINVAL "$1"
@@ -28,9 +28,9 @@ verdict()
 	esac
 }
 
-list=$(grep -v '^#' "$KLP_DIR/preflight")
+list=$(awk '!/^#/ && $3' "$KLP_DIR/preflight")
 ktap_plan "$(wc -l <<< "$list")"
-while read -r module grade; do
-	ktap_case "$module: $grade" verdict "$module" "$grade"
+while read -r module grade target; do
+	ktap_case "$module: $grade" verdict "$module" "$grade" "$target"
 done <<< "$list"
 ktap_finish

@@ -95,7 +95,7 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<bool> 
 }
 
 /// File and line of what looks like the definition.
-fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
+pub fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
     let word = function.split('.').next().unwrap_or(function);
     if !word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Ok(Vec::new());

@@ -3,13 +3,14 @@
 //! What a kernel knows of its functions: asked of a guest once, then kept.
 //!
 //! - `kallsyms`: `/proc/kallsyms`.
-//! - `traced`: `available_filter_functions` of tracefs, the functions that ftrace, and so a `klp_func`, reaches.
+//! - `traced`: `available_filter_functions_addrs` of tracefs, the places where ftrace, and so a `klp_func`, may be.
 //! - `blacklist`: that of kprobes, which `klp::Redirect` is bound to.
 //! - `btf`: `/sys/kernel/btf/vmlinux`, with the prototypes.
 //!
 //! Of modules that are not loaded their files tell the same.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -31,7 +32,7 @@ to=$1
 mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
 mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing
 cat /proc/kallsyms > "$to/kallsyms"
-cat /sys/kernel/tracing/available_filter_functions > "$to/traced"
+cat /sys/kernel/tracing/available_filter_functions_addrs > "$to/traced"
 cat /sys/kernel/debug/kprobes/blacklist > "$to/blacklist"
 cat /sys/kernel/btf/vmlinux > "$to/btf"
 "#;
@@ -83,7 +84,7 @@ pub struct Facts {
     /// Where modules are looked for.
     modules: Vec<PathBuf>,
     kallsyms: String,
-    traced: String,
+    traced: BTreeSet<u64>,
     blacklist: String,
     btf: Btf,
 }
@@ -110,7 +111,7 @@ impl Facts {
             source: given("KLP_SOURCE")?.into(),
             modules: vec![given("KLP_MODULES")?.into()],
             kallsyms: text("kallsyms")?,
-            traced: text("traced")?,
+            traced: addresses(&text("traced")?),
             blacklist: text("blacklist")?,
             btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
         })
@@ -272,7 +273,15 @@ fn symbol(line: &str) -> Option<(&str, char, &str, Option<&str>)> {
     Some((address, kind.chars().next()?, name, module))
 }
 
-fn in_vmlinux(kallsyms: &str, traced: &str, wanted: &str) -> Symbols {
+/// The numbers that lines begin with.
+fn addresses(text: &str) -> BTreeSet<u64> {
+    let words = text.lines().filter_map(|line| line.split(' ').next());
+    words
+        .filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok())
+        .collect()
+}
+
+fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbols {
     let mut symbols = Symbols::default();
     let mut addresses = Vec::new();
     let mut init = ("", "");
@@ -294,7 +303,11 @@ fn in_vmlinux(kallsyms: &str, traced: &str, wanted: &str) -> Symbols {
             _ => {}
         }
     }
-    symbols.traced = traced.lines().filter(|line| *line == wanted).count();
+    // One is at a function's beginning, or behind its ENDBR. Names will not do: several symbols may be one function.
+    let is_traced = |address: &&&str| {
+        u64::from_str_radix(address, 16).is_ok_and(|at| traced.range(at..at + 16).next().is_some())
+    };
+    symbols.traced = addresses.iter().filter(is_traced).count();
     // As text of one length they have the order of numbers.
     symbols.init = addresses.iter().any(|a| (init.0..init.1).contains(a));
     symbols
@@ -332,7 +345,7 @@ fa0 t once\t[module]
 
     #[test]
     fn kallsyms_tells_of_a_name() {
-        let of = |name: &str| in_vmlinux(KALLSYMS, "once\ntwice\n", name);
+        let of = |name: &str| in_vmlinux(KALLSYMS, &addresses("0xf14 twice\n0xf30 once\n"), name);
         assert_eq!(of("nothing"), Symbols::default());
         let once = Symbols {
             all: 1,

@@ -98,14 +98,16 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
     };
     let patched = module::patched(bytes)?;
     let name = get("name").unwrap_or("module");
+    let kind = module::kind(bytes)?;
     if get("livepatch").is_none() {
-        let marked = finding(
-            Grade::Refused,
-            name,
-            "it is not marked as a livepatch",
-            "modinfo must say livepatch=Y (klp_enable_patch() answers EINVAL)",
-        );
-        return Ok((!patched.is_empty()).then(|| vec![marked]));
+        return Ok(kind.livepatch.then(|| {
+            vec![finding(
+                Grade::Refused,
+                name,
+                "it is not marked as a livepatch",
+                "modinfo must say livepatch=Y (klp_enable_patch() answers EINVAL)",
+            )]
+        }));
     }
     let mut findings = Vec::new();
     let built_for = get("vermagic")
@@ -119,16 +121,17 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
             format!("build it for {}", facts.release),
         ));
     }
-    if patched.is_empty() {
+    if patched.is_empty() && !kind.rust {
         findings.push(finding(
             Grade::Warning,
             name,
             "its modinfo names no function",
-            "it has callbacks alone, or was not made by klp::livepatch!: functions were not looked at",
+            "it was not made by klp::livepatch!: what it patches was not looked at",
         ));
     }
     for entry in &patched {
         let symbol = format!("{}:{}", entry.object, entry.function);
+        let mut untraced = false;
         match facts.symbols(&entry.object, &entry.function)? {
             None => findings.push(finding(
                 Grade::Wrong,
@@ -136,7 +139,10 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
                 format!("this kernel has no module {}", entry.object),
                 "for what is built in say `vmlinux`; the core waits for a module of this name for ever",
             )),
-            Some(symbols) => findings.extend(entry_findings(entry, &symbols, &symbol, facts)),
+            Some(symbols) => {
+                findings.extend(entry_findings(entry, &symbols, &symbol, facts));
+                untraced = symbols.traced == 0;
+            }
         }
         let inlined = facts.inlined_into(&entry.object, &entry.function)?;
         if !inlined.is_empty() {
@@ -150,7 +156,7 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         let Some(old) = facts.prototype(&entry.object, &entry.function)? else {
             continue;
         };
-        if entry.redirect && old.is_bare() {
+        if untraced && old.is_bare() {
             continue;
         }
         if let Some(differs) = entry.new.as_ref().and_then(|new| old.differs(new)) {
@@ -173,6 +179,12 @@ fn entry_findings(entry: &Patched, symbols: &Symbols, symbol: &str, facts: &Fact
         false => replaced(entry, symbols, say),
     };
     let mut findings: Vec<Finding> = found.into_iter().collect();
+    if entry.condition {
+        for finding in &mut findings {
+            finding.grade = Grade::Warning;
+            finding.what += ", if its condition holds";
+        }
+    }
     if !symbols.clones.is_empty() && symbols.code > 0 {
         findings.extend(say(
             Grade::Warning,

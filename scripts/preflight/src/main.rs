@@ -2,7 +2,7 @@
 
 //! `cargo xtask ask` and `cargo xtask preflight`: what insmod would say of a livepatch, before it is loaded.
 //!
-//! `xtask` starts it with `ask FUNCTION [OBJECT]` or `preflight [--json] MODULE.ko…`, with the command line of itself in `XTASK`,
+//! `xtask` starts it with `ask FUNCTION [OBJECT]`, `new CHECKOUT NAME FUNCTION [OBJECT]` or `preflight [--json] MODULE.ko…`, with the command line of itself in `XTASK`,
 //! a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
 //! folder that keeps its answers).
 
@@ -10,6 +10,7 @@ mod ask;
 mod facts;
 mod findings;
 mod module;
+mod new;
 mod prototype;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,12 @@ fn main() -> ExitCode {
         }
         ["preflight", "--json", files @ ..] => preflight(&mut facts, files, true),
         ["preflight", files @ ..] => preflight(&mut facts, files, false),
+        ["new", root, name, function] => {
+            new::run(&facts, Path::new(root), name, function, None).map(|made| u8::from(!made))
+        }
+        ["new", root, name, function, object] => {
+            new::run(&facts, Path::new(root), name, function, Some(object)).map(|made| u8::from(!made))
+        }
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),
     });

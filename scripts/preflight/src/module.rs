@@ -66,6 +66,23 @@ pub fn modinfo(bytes: &[u8]) -> Result<Vec<(String, String)>> {
         .collect())
 }
 
+/// What the symbols say of a module as such.
+pub struct Kind {
+    /// It calls `klp_enable_patch()`.
+    pub livepatch: bool,
+    /// Some of it is in Rust.
+    pub rust: bool,
+}
+
+pub fn kind(bytes: &[u8]) -> Result<Kind> {
+    let file = parse(bytes)?;
+    let any = |is: &dyn Fn(&str) -> bool| file.symbols().any(|s| s.name().is_ok_and(is));
+    Ok(Kind {
+        livepatch: any(&|name| name == "klp_enable_patch"),
+        rust: any(&|name| name.starts_with("_R")),
+    })
+}
+
 /// The symbols of `wanted` in a module that may be patched.
 pub fn symbols(bytes: &[u8], wanted: &str) -> Result<Symbols> {
     let file = parse(bytes)?;
@@ -124,6 +141,8 @@ pub struct Patched {
     pub position: Option<usize>,
     /// Reached by a kprobe.
     pub redirect: bool,
+    /// Only where something holds that the module asks when it is loaded.
+    pub condition: bool,
     /// The size of what runs in its place; `None` where that symbol is not there.
     pub size: Option<u64>,
     pub new: Option<Prototype>,
@@ -147,6 +166,8 @@ pub fn patched(bytes: &[u8]) -> Result<Vec<Patched>> {
         let (object, function) = value
             .split_once(':')
             .context("modinfo: OBJECT:FUNCTION is expected")?;
+        let condition = function.ends_with('?');
+        let function = function.trim_end_matches('?');
         let (function, position) = match function.split_once('@') {
             Some((function, position)) => (
                 function,
@@ -159,6 +180,7 @@ pub fn patched(bytes: &[u8]) -> Result<Vec<Patched>> {
             function: function.to_owned(),
             position,
             redirect: key == "redirects",
+            condition,
             size: None,
             new: None,
         });

@@ -153,6 +153,14 @@ pub enum Command {
         /// `vmlinux` or a module; without it the first that has the function
         object: Option<String>,
     },
+    /// Make a livepatch of a function, with test and chapter, that changes nothing until you do
+    New {
+        /// The sample's name: small letters and dashes
+        name: String,
+        function: String,
+        /// `vmlinux` or a module; without it the first that has the function
+        object: Option<String>,
+    },
     /// Say of livepatches, without booting, what would be refused, crash or do nothing
     ///
     /// Exit status: 0 clean, 10 warnings, 11 would be refused, 12 would crash or do nothing; the worst of all modules.

@@ -91,6 +91,11 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Shell(options) => shell::run(kernel, options),
         Command::Bench { what } => packages::bench(kernel, what),
         Command::Ask { function, object } => packages::ask(kernel, function, object.as_deref()),
+        Command::New {
+            name,
+            function,
+            object,
+        } => packages::new(kernel, name, function, object.as_deref()),
         Command::Preflight { modules, json } => packages::preflight(kernel, modules, *json),
         Command::Clean => clean::run(),
     }

@@ -48,6 +48,13 @@ pub fn ask(args: &KernelArgs, function: &str, object: Option<&str>) -> Result<()
     become_it(command.arg("ask").arg(function).args(object))
 }
 
+/// `cargo xtask new NAME FUNCTION [OBJECT]`.
+pub fn new(args: &KernelArgs, name: &str, function: &str, object: Option<&str>) -> Result<()> {
+    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
+    command.arg("new").arg(paths::root());
+    become_it(command.args([name, function]).args(object))
+}
+
 /// `cargo xtask preflight [MODULE…]`.
 pub fn preflight(args: &KernelArgs, modules: &[String], json: bool) -> Result<()> {
     let kernel = Kernel::ensure(args)?;

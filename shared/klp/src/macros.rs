@@ -33,7 +33,8 @@
 /// for the declaration. Either way the compiler compares the replacement with the entry. What the replacement *does* is beyond
 /// it; so is the context in which the kernel calls it.
 ///
-/// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, and stack traces show a replacement
+/// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, with `?` behind what has a condition, and
+/// stack traces show a replacement
 /// as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
 /// and sleep there: the function that the kernel enters is one that calls it, and stays on the stack.
 ///
@@ -198,7 +199,7 @@ macro_rules! livepatch {
                 $(#[$attr])*
                 // SAFETY: The declaration is the header's, or the author vouches for it.
                 unsafe {
-                    $crate::livepatch!(@tell "patches=" $object $old $($pos)?);
+                    $crate::livepatch!(@tell "patches=" $object $old [] $($pos)?);
                     $crate::internal::Func::new(
                         $crate::livepatch!(@name $old),
                         0 $(+ $pos)?,
@@ -227,7 +228,7 @@ macro_rules! livepatch {
             $(#[$attr])*
             // SAFETY: The declaration is the header's, or the author vouches for it.
             unsafe {
-                $crate::livepatch!(@tell "redirects=" $object $old);
+                $crate::livepatch!(@tell "redirects=" $object $old [$($when)?]);
                 $crate::internal::Redirect::new(
                     $crate::livepatch!(@name $old),
                     $crate::replacement!($object $old [] $($new)::+, ($($arg),*) $(-> $ret)?),
@@ -305,11 +306,13 @@ macro_rules! livepatch {
     };
 
     // What `modinfo` tells of it.
-    (@tell $key:literal $object:tt $old:tt $($pos:literal)?) => {
+    (@tell $key:literal $object:tt $old:tt [$($when:expr)?] $($pos:literal)?) => {
         $crate::modinfo!(TOLD, concat!(
             $key, $crate::livepatch!(@text $object), ":", $crate::livepatch!(@text $old) $(, "@", $pos)?
+            $(, $crate::livepatch!(@if $when))?
         ));
     };
+    (@if $when:expr) => { "?" };
 
     (@symbol $prefix:literal $object:tt $old:tt [$($pos:literal)?]) => {
         concat!(
