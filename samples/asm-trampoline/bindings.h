@@ -3,4 +3,4 @@
 
 #include <asm/msr.h>
 
-#include "helpers.h"
+#include "helpers.c"

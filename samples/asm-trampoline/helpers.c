@@ -2,8 +2,6 @@
 
 #include <asm/asm.h>
 
-#include "helpers.h"
-
 /*
  * RDMSR with the registers in @gprs: eax, ecx, edx, ebx, esp, ebp, esi, edi. Some processors
  * want a key in edi. The two of the stack are neither loaded nor stored. -EIO when it faults,

@@ -49,6 +49,6 @@ impl Gprs {
     /// `EIO` when the processor has no such register.
     pub(crate) fn rdmsr(&mut self) -> Result {
         // SAFETY: The array has eight words, and the helper survives a fault.
-        to_result(unsafe { bindings::rust_helper_rdmsr_regs(self.0.as_mut_ptr()) })
+        to_result(unsafe { bindings::rdmsr_regs(self.0.as_mut_ptr()) })
     }
 }

@@ -87,13 +87,13 @@ unsafe extern "C" fn show(seq: *mut bindings::seq_file, _v: *mut c_void) -> c_in
     let peaks = SoftirqPeaks::state().and_then(|sampling| sampling.peaks());
     // SAFETY: The duty of this function.
     let file = unsafe {
-        bindings::rust_helper_softirqs_heading(seq);
+        bindings::softirqs_heading(seq);
         SeqFile::from_raw(seq)
     };
     seq_print!(file, "peak/10ms\n");
     for kind in 0..sampler::KINDS {
         // SAFETY: The duty of this function; `kind` is one of the kernel's.
-        unsafe { bindings::rust_helper_softirqs_line(seq, kind as u32) };
+        unsafe { bindings::softirqs_line(seq, kind as u32) };
         // FIX: what a counter since boot cannot tell.
         match &peaks {
             Some(peaks) => seq_print!(file, " {:10}\n", peaks[kind]),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/interrupt.h>
 #include <linux/kernel_stat.h>
-
-#include "helpers.h"
+#include <linux/seq_file.h>
 
 /* The kernel keeps its own table to itself. */
 static const char * const names[] = {

@@ -150,7 +150,7 @@ unsafe extern "C" fn free(head: *mut bindings::callback_head) {
 /// How often softirqs of `kind` ran since boot; wraps around.
 fn softirqs(kind: usize) -> u32 {
     // SAFETY: Reads counters; all callers stay below `KINDS`.
-    unsafe { bindings::rust_helper_softirqs(kind as u32) }
+    unsafe { bindings::softirqs(kind as u32) }
 }
 
 // ANCHOR: drain

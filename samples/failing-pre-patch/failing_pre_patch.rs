@@ -64,7 +64,7 @@ impl klp::StatefulCallbacks for Limit {
             pr_info!("pre_patch: {obj}: refused, the limit is {old} and stricter than {SAFE}\n");
             return Err(ERANGE);
         }
-        let saved = klp::Saved::default();
+        let saved = Self::State::default();
         // A sysctl takes no lock of ours: who writes it at this very moment has to be asked again.
         // FIX: the stack spreads no packet over more fragments than the device takes.
         if !saved.change(frags::limit(), old, SAFE) {

@@ -4,4 +4,4 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 
-#include "helpers.h"
+#include "helpers.c"

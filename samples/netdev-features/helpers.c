@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/module.h>
+#include <linux/netdevice.h>
 #include <net/netdev_lock.h>
-
-#include "helpers.h"
 
 bool rust_helper_within_module(unsigned long addr, const struct module *mod)
 {

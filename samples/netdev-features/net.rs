@@ -85,7 +85,7 @@ impl NetDevice {
             // SAFETY: The name is a C string, and the module is there as long as its device.
             unsafe {
                 CStr::from_char_ptr(owner.name.as_ptr()) == name
-                    && bindings::rust_helper_within_module(ops as c_ulong, owner)
+                    && bindings::within_module(ops as c_ulong, owner)
             }
         })
     }
@@ -476,7 +476,7 @@ impl Watch {
         // ANCHOR_END: events
         let errno = result.map_or_else(|e| e.to_errno(), |()| 0);
         // SAFETY: The function computes.
-        unsafe { bindings::rust_helper_notifier_from_errno(errno) }
+        unsafe { bindings::notifier_from_errno(errno) }
     }
 }
 
@@ -489,9 +489,9 @@ impl Device {
     unsafe fn locked(self, f: impl FnOnce(&NetDevice)) {
         // SAFETY: By the duty of this function.
         unsafe {
-            bindings::rust_helper_netdev_lock_ops(self.0);
+            bindings::netdev_lock_ops(self.0);
             f(NetDevice::from_raw(self.0));
-            bindings::rust_helper_netdev_unlock_ops(self.0);
+            bindings::netdev_unlock_ops(self.0);
         }
     }
 }

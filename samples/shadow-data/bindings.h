@@ -3,4 +3,4 @@
 
 #include <net/raw.h>
 
-#include "helpers.h"
+#include "helpers.c"

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/seq_file.h>
 #include <linux/user_namespace.h>
 #include <net/inet_sock.h>
 #include <net/raw.h>
-
-#include "helpers.h"
 
 /* Puts a socket into the table of its protocol. */
 void rust_helper_raw_hash(struct sock *sk)

@@ -21,7 +21,7 @@ use crate::bindings;
 /// `sk` must be a raw socket that is in no table.
 pub(crate) unsafe fn hash(sk: *mut bindings::sock) {
     // SAFETY: The duty of this function.
-    unsafe { bindings::rust_helper_raw_hash(sk) };
+    unsafe { bindings::raw_hash(sk) };
 }
 
 /// Takes a socket out of the table of its protocol; does nothing if it is in none. Process context.
@@ -31,7 +31,7 @@ pub(crate) unsafe fn hash(sk: *mut bindings::sock) {
 /// `sk` must be a raw socket that is alive.
 pub(crate) unsafe fn unhash(sk: *mut bindings::sock) {
     // SAFETY: The duty of this function.
-    unsafe { bindings::rust_helper_raw_unhash(sk) };
+    unsafe { bindings::raw_unhash(sk) };
 }
 
 /// Calls `visit` for every raw IPv4 socket in the table, under the lock that [`hash`] and [`unhash`] need: it must not
@@ -49,7 +49,7 @@ pub(crate) fn for_each<F: Fn(*mut bindings::sock)>(visit: F) {
     }
     let data = (&raw const visit).cast_mut().cast();
     // SAFETY: `call` gets the closure, which outlives the walk.
-    unsafe { bindings::rust_helper_raw_for_each(Some(call::<F>), data) };
+    unsafe { bindings::raw_for_each(Some(call::<F>), data) };
 }
 
 /// Writes the kernel's own line for a socket, or its heading, with one more column.
@@ -60,7 +60,7 @@ pub(crate) fn for_each<F: Fn(*mut bindings::sock)>(visit: F) {
 pub(crate) unsafe fn show(seq: *mut bindings::seq_file, v: *mut c_void, opener: Option<&Process>) {
     // SAFETY: The duty of this function.
     let file = unsafe {
-        bindings::rust_helper_raw_show(seq, v.cast());
+        bindings::raw_show(seq, v.cast());
         SeqFile::from_raw(seq)
     };
     match opener {

@@ -84,7 +84,9 @@ impl klp::Callbacks for RawOpener {
         COMPLETE.store(true, Relaxed);
         // Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it. Without
         // memory the socket is shown without an opener; this is too late to refuse the patch.
-        raw::for_each(|sk| drop(OPENER.attach(sk, GFP_ATOMIC, raw::Process::UNKNOWN)));
+        raw::for_each(|sk| {
+            let _ = OPENER.attach(sk, GFP_ATOMIC, raw::Process::UNKNOWN);
+        });
         pr_info!("post_patch: {obj}: attached to the sockets that were here\n");
     }
 

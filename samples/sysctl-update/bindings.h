@@ -6,4 +6,4 @@
 #include <net/net_namespace.h>
 #include <net/tcp.h>
 
-#include "helpers.h"
+#include "helpers.c"

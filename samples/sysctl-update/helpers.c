@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/random.h>
+#include <net/tcp.h>
 #include <net/tcp_ecn.h>
-
-#include "helpers.h"
 
 u32 rust_helper_get_random_u32_inclusive(u32 floor, u32 ceil)
 {

@@ -61,7 +61,7 @@ impl Net {
 
     fn count(&self, field: c_int) {
         // SAFETY: The namespace is alive, and `field` is one of the counters of `TcpExt`.
-        unsafe { bindings::rust_helper_net_inc_stats(self.0.get(), field) };
+        unsafe { bindings::net_inc_stats(self.0.get(), field) };
     }
 
     /// Whether an answer at `last` (in jiffies, 0 for never) forbids another one now; else notes the time.
@@ -128,7 +128,7 @@ impl Sock {
     /// The namespace of the socket.
     fn net(&self) -> &Net {
         // SAFETY: The socket is alive and holds its namespace.
-        unsafe { Net::from_raw(bindings::rust_helper_sock_net(self.0)) }
+        unsafe { Net::from_raw(bindings::sock_net(self.0)) }
     }
 
     fn tcp(&self) -> *mut bindings::tcp_sock {
@@ -149,7 +149,7 @@ impl Sock {
         // SAFETY: The socket is alive and locked by the receive path.
         unsafe {
             let flags = if reflect {
-                bindings::rust_helper_tcp_accecn_reflector_flags((*tp).syn_ect_rcv())
+                bindings::tcp_accecn_reflector_flags((*tp).syn_ect_rcv())
             } else {
                 0
             };
@@ -211,7 +211,7 @@ impl Request {
 /// Ticks since boot, `HZ` in a second.
 fn jiffies() -> usize {
     // SAFETY: Reads a counter.
-    unsafe { bindings::rust_helper_jiffies() }
+    unsafe { bindings::jiffies() }
 }
 
 /// Seconds since boot, as the limit counts them.
@@ -222,7 +222,7 @@ fn seconds() -> u32 {
 /// A random number from `floor` to `ceil`, both included; any number at all if `ceil` is one less than `floor`.
 fn random(floor: u32, ceil: u32) -> u32 {
     // SAFETY: The function computes.
-    unsafe { bindings::rust_helper_get_random_u32_inclusive(floor, ceil) }
+    unsafe { bindings::get_random_u32_inclusive(floor, ceil) }
 }
 
 // ANCHOR: candidate

@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What the patch takes from the kernel beyond the `kernel` crate; bindgen reads it, nothing includes it. */
 
-#include "helpers.h"
+#include "helpers.c"

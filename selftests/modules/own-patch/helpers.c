@@ -3,10 +3,9 @@
 // ANCHOR: file
 #include <linux/capability.h>
 #include <linux/kernel_stat.h>
+#include <linux/seq_file.h>
 #include <linux/time_namespace.h>
 #include <linux/timekeeping.h>
-
-#include "helpers.h"
 
 // ANCHOR: helpers
 /* Since boot, as the reader's time namespace counts it. */

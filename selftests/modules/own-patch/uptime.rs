@@ -26,13 +26,13 @@ impl Time {
 /// How long the system is up. Process context.
 pub(crate) fn uptime() -> Time {
     // SAFETY: Reads a clock; the current task has namespaces while it is in a system call.
-    Time::from_ns(unsafe { bindings::rust_helper_uptime_ns() })
+    Time::from_ns(unsafe { bindings::uptime_ns() })
 }
 
 /// How long all CPUs together were idle. Any context.
 pub(crate) fn idle() -> Time {
     // SAFETY: Reads counters.
-    Time::from_ns(unsafe { bindings::rust_helper_idle_ns() })
+    Time::from_ns(unsafe { bindings::idle_ns() })
 }
 // ANCHOR_END: wrappers
 
@@ -43,6 +43,6 @@ pub(crate) fn idle() -> Time {
 /// `seq` must be an open file.
 pub(crate) unsafe fn opened_by_admin(seq: *mut bindings::seq_file) -> bool {
     // SAFETY: The duty of this function.
-    unsafe { bindings::rust_helper_opened_by_admin(seq) }
+    unsafe { bindings::opened_by_admin(seq) }
 }
 // ANCHOR_END: file

@@ -2,7 +2,8 @@
 
 //! What must not compile, case by case, and what the compiler must say: see `check`.
 //!
-//! Each case is a `cfg` with the message in quotes in the line above. The message is about the line that ends in `HERE`.
+//! Each case is a `cfg` with the message in quotes in the line above. The message is about the line that ends in `HERE`;
+//! where there is none, the compiler names no line of this file.
 
 #![allow(dead_code, unused_imports, unused_macros)]
 
@@ -54,7 +55,7 @@ klp::livepatch! { name: "refused", license: "GPL", objects: [ vmlinux { function
 #[cfg(no_fn)]
 klp::livepatch! { name: "refused", license: "GPL", objects: [ vmlinux { functions: [ old => new, ], }, ], } // HERE
 
-//~ "no `old` in `bindings`"
+//~ "cannot find value `old` in module `bindings`"
 #[cfg(static_function)]
 klp::livepatch! {
     name: "refused",
@@ -73,7 +74,7 @@ klp::livepatch! {
 #[cfg(no_identifier)]
 klp::livepatch! { name: "refused", license: "GPL", objects: [ vmlinux { functions: [ fn "a.part.0"() -> c_int = new, ], }, ], } // HERE
 
-//~ "expected fn pointer `unsafe extern "C" fn(*const u8) -> c_int`"
+//~ "found fn item `unsafe extern "C" fn(_) -> bool {bindings::dev_valid_name}`"
 #[cfg(wrong_prototype)]
 klp::livepatch! {
     name: "refused",
@@ -105,7 +106,7 @@ klp::livepatch! {
     ],
 }
 
-//~ "{names::valid}`"
+//~ "found fn item `extern "C" fn(*const u8) -> _ {valid}`"
 #[cfg(another_signature_redirected)]
 klp::livepatch! {
     name: "refused",
@@ -129,7 +130,7 @@ klp::livepatch! { name: "refused", license: "GPL", objects: [ vmlinux { redirect
 #[cfg(change_of_a_module)]
 klp::livepatch! { name: "refused", license: "GPL", objects: [ "virtio_net" { change: LIMITS, }, ], } // HERE
 
-//~ "the trait bound `(): klp::SystemChange` is not satisfied"
+//~ "the trait bound `(): SystemChange` is not satisfied"
 #[cfg(no_change)]
 klp::livepatch! { // HERE
     name: "refused",
@@ -140,52 +141,53 @@ klp::livepatch! { // HERE
 
 //~ "the state has another id, or another version, than its data is meant for"
 #[cfg(another_version)]
-const _: () = {
-    klp::fixed_layout! {
-        struct Data(u32);
+klp::fixed_layout! {
+    struct Data(u32);
+}
+// SAFETY: None: it does not run.
+#[cfg(another_version)]
+unsafe impl klp::StateData for Data {
+    const ID: usize = 1;
+    const VERSIONS: core::ops::RangeInclusive<u32> = 2..=3;
+}
+#[cfg(another_version)]
+impl klp::SystemChange for Data {
+    fn save(_before: Option<u32>) -> impl PinInit<Self, Error> {
+        Ok(Self(0))
     }
-    // SAFETY: None: it does not run.
-    unsafe impl klp::StateData for Data {
-        const ID: usize = 1;
-        const VERSIONS: core::ops::RangeInclusive<u32> = 2..=3;
-    }
-    impl klp::SystemChange for Data {
-        fn save(_before: Option<u32>) -> impl PinInit<Self, Error> {
-            Ok(Self(0))
-        }
-        fn apply(&self) {}
-        fn revert(&self) {}
-    }
-    klp::livepatch! { // HERE
-        name: "refused",
-        license: "GPL",
-        states: [ static LIMITS: Data = { id: 1, version: 4 }, ],
-        objects: [ vmlinux { change: LIMITS, }, ],
-    }
-};
+    fn apply(&self) {}
+    fn revert(&self) {}
+}
+#[cfg(another_version)]
+klp::livepatch! { // HERE
+    name: "refused",
+    license: "GPL",
+    states: [ static LIMITS: Data = { id: 1, version: 4 }, ],
+    objects: [ vmlinux { change: LIMITS, }, ],
+}
 
 //~ "the trait bound `Data: FixedLayout` is not satisfied"
 #[cfg(any_layout)]
 struct Data(u8, u32);
 #[cfg(any_layout)]
-klp::livepatch! {
+klp::livepatch! { // HERE
     name: "refused",
     license: "GPL",
-    states: [ static DATA: Data = { id: 1, version: 1 }, ], // HERE
+    states: [ static DATA: Data = { id: 1, version: 1 }, ],
     objects: [ vmlinux {} ],
 }
 
 //~ "the trait bound `&'static u32: FixedLayout` is not satisfied"
 #[cfg(reference)]
-klp::fixed_layout! {
+klp::fixed_layout! { // HERE
     struct Data {
-        number: &'static u32, // HERE
+        number: &'static u32,
     }
 }
 
 //~ "the default is out of range"
 #[cfg(out_of_range)]
-klp::param! { // HERE
+klp::param! {
     static PARAM("param"): u32 in 1..=9 = 10, 0o444, "a number"
 }
 
@@ -198,7 +200,7 @@ const _: () = {
     unsafe impl klp::ParamValue for Three {
         const OPS: *const kernel::bindings::kernel_param_ops = core::ptr::null();
     }
-    static PARAM: klp::Param<Three> = klp::Param::new(Three([0; 3])); // HERE
+    static PARAM: klp::Param<Three> = klp::Param::new(Three([0; 3]));
 };
 
 //~ "call to unsafe function `Folder::new`"

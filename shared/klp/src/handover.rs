@@ -7,6 +7,7 @@ use core::marker::PhantomData;
 use kernel::prelude::*;
 
 use crate::{
+    callbacks::Ops,
     Callbacks,
     FixedLayout,
     Object,
@@ -89,7 +90,8 @@ pub trait State: 'static {
 pub struct Handover<S: State>(PhantomData<S>);
 
 impl<S: State<Data: SystemChange>> Handover<S> {
-    const IS_MEANT_FOR: () = {
+    /// The table of the callbacks.
+    pub const fn ops() -> Ops {
         let (id, version) = S::VERSION;
         let versions = <S::Data as StateData>::VERSIONS;
         assert!(
@@ -98,7 +100,8 @@ impl<S: State<Data: SystemChange>> Handover<S> {
                 && version <= *versions.end(),
             "the state has another id, or another version, than its data is meant for"
         );
-    };
+        Ops::callbacks::<Self>()
+    }
 
     /// The data, without a guard, so that the functions of the change may sleep. For the callbacks.
     fn data<'a>(_obj: &'a Object) -> Option<&'a S::Data> {
@@ -117,7 +120,6 @@ impl<S: State<Data: SystemChange>> Handover<S> {
 #[vtable]
 impl<S: State<Data: SystemChange>> Callbacks for Handover<S> {
     fn pre_patch(obj: &Object) -> Result {
-        let () = Self::IS_MEANT_FOR;
         let room = KBox::new_uninit(GFP_KERNEL)?;
         let data = room.write_pin_init(S::Data::save(Self::before(obj)))?;
         S::state().fill(obj, data);

@@ -182,7 +182,7 @@ macro_rules! livepatch {
     };
 
     (@change vmlinux $state:ident) => {
-        $crate::internal::Ops::callbacks::<$crate::internal::Handover<$state>>()
+        $crate::internal::Handover::<$state>::ops()
     };
     (@change $object:tt $state:ident) => {
         compile_error!("livepatch!: `change` is for `vmlinux`: the core tells of the patch before only while this one comes or goes")

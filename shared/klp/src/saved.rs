@@ -22,7 +22,7 @@ use crate::FixedLayout;
 /// # Examples
 ///
 /// ```ignore
-/// let saved = klp::Saved::default();
+/// let saved = klp::Saved::<i32>::default();
 /// saved.change(limit(), 100, 1000); // in pre_patch or post_patch
 /// saved.give_back(limit()); // in pre_unpatch or post_unpatch
 /// ```

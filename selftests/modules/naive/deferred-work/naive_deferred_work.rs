@@ -109,7 +109,7 @@ impl klp::StatefulCallbacks for SoftirqPeaks {
 /// How often softirqs of `kind` ran since boot; wraps around.
 fn softirqs(kind: usize) -> u32 {
     // SAFETY: Reads counters; all callers stay below `KINDS`.
-    unsafe { bindings::rust_helper_softirqs(kind as u32) }
+    unsafe { bindings::softirqs(kind as u32) }
 }
 
 /// Replaces `show_softirqs()`.
@@ -120,14 +120,14 @@ fn softirqs(kind: usize) -> u32 {
 unsafe extern "C" fn show(seq: *mut bindings::seq_file, _v: *mut c_void) -> c_int {
     // SAFETY: The duty of this function.
     let file = unsafe {
-        bindings::rust_helper_softirqs_heading(seq);
+        bindings::softirqs_heading(seq);
         SeqFile::from_raw(seq)
     };
     seq_print!(file, "peak/10ms\n");
     for kind in 0..KINDS {
         let peak = SoftirqPeaks::state().map_or(0, |sampler| sampler.peaks[kind].load(Relaxed));
         // SAFETY: The duty of this function; `kind` is one of the kernel's.
-        unsafe { bindings::rust_helper_softirqs_line(seq, kind as u32) };
+        unsafe { bindings::softirqs_line(seq, kind as u32) };
         seq_print!(file, " {peak:10}\n");
     }
     0

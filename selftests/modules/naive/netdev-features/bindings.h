@@ -4,4 +4,4 @@
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
 
-#include "../../../../samples/netdev-features/helpers.h"
+#include "../../../../samples/netdev-features/helpers.c"
