@@ -6,11 +6,7 @@
 
 use std::{
     env,
-    fs,
-    path::{
-        Path,
-        PathBuf, //
-    },
+    path::PathBuf,
     process::exit, //
 };
 
@@ -21,21 +17,10 @@ fn main() {
         exit(1);
     };
     let package = env::var("CARGO_PKG_NAME").unwrap_or_default();
-    let Some(folder) = find(&root, &package) else {
+    let folder = root.join(&package);
+    if !folder.is_dir() {
         println!("cargo:warning=no generated bindings for {package}: run `cargo xtask build`");
         exit(1);
-    };
+    }
     println!("cargo:rustc-env=KLP_OBJ={}", folder.display());
-}
-
-/// The package's own output folder; for `klp`, which is compiled in the folder of each module, any of them.
-fn find(root: &Path, package: &str) -> Option<PathBuf> {
-    let has_bindings = |folder: &PathBuf| folder.join("klp_bindings.rs").is_file();
-    Some(root.join(package)).filter(has_bindings).or_else(|| {
-        let folders = fs::read_dir(root).ok()?;
-        folders
-            .flatten()
-            .map(|entry| entry.path())
-            .find(has_bindings)
-    })
 }

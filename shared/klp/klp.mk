@@ -6,9 +6,11 @@
 #	KLP ?= $(src)/../../shared/klp
 #	include $(KLP)/klp.mk
 #
-# and each name in klp-m becomes a module <name>.ko out of <name>.rs and the crate, which is compiled anew
-# in the module's own folder: a livepatch module stays self-contained, and the folder can be copied.
-# Further objects are listed as for any composite module: `sysctl_update-y := helpers.o`.
+# and each name in klp-m becomes a module <name>.ko out of <name>.rs and what it uses of the crate: a livepatch module
+# stays self-contained. Further objects are listed as for any composite module: `sysctl_update-y := helpers.o`.
+#
+# The crate is compiled in the module's own folder, so that the folder can be copied. It comes out the same in each
+# folder of one kernel: where KLP_PREBUILT names the output folder of ./Kbuild, the one there is taken.
 #
 # Where the folder holds a bindings.h, bindgen turns it into bindings_generated.rs first. What of it is wanted
 # is said by bindgen's own options in `bindings-flags`.
@@ -17,7 +19,7 @@
 export KLP_OBJ := $(abspath $(obj))
 
 obj-m += $(addsuffix .o,$(klp-m))
-$(foreach m,$(klp-m),$(eval $(m)-y += $(m)_main.o klp.o))
+$(foreach m,$(klp-m),$(eval $(m)-y += $(m)_main.o))
 
 # The kernel's own bindings serve for every type that is not named here, so that `struct kobject` and its like
 # are the same type on both sides. The opaque types mix packed and aligned parts, which Rust has no way to spell, or
@@ -52,23 +54,28 @@ $(obj)/bindings_generated.rs: private klp-flags = $(bindings-flags)
 $(obj)/bindings_generated.rs: $(src)/bindings.h $(wildcard $(src)/*.h) FORCE
 	$(call if_changed,klp_bindgen)
 
-klp-generated := klp_bindings.rs
 klp-own-bindings := $(if $(wildcard $(src)/bindings.h),bindings_generated.rs)
 
 # A function is compiled where it is used, generic or not, as a static inline function of a C header is: a module carries
-# nothing of the crate that it does not call, nor a second copy of a callback that is inlined into its trampoline.
+# nothing of the crate that it does not call, nor a second copy of a callback that is inlined into its trampoline. Of the
+# crate itself nothing but this description of it is left. It has no statics; modpost would miss one.
 klp-on-demand := -Zcross-crate-inline-threshold=always
 
-RUSTFLAGS_klp.o := --crate-name klp --emit=metadata=$(obj)/libklp.rmeta $(klp-on-demand)
-$(obj)/klp.o: $(KLP)/src/lib.rs $(obj)/klp_bindings.rs FORCE
-	+$(call if_changed_rule,rustc_o_rs)
+klp-crate := $(or $(KLP_PREBUILT),$(obj))/libklp.rmeta
+
+quiet_cmd_klp_crate = RUSTC $(quiet_modtag) $@
+      cmd_klp_crate = $(rust_common_cmd) --crate-name klp $(klp-on-demand) -Zalways-encode-mir --emit=metadata=$@ $<
+
+$(obj)/libklp.rmeta: private part-of-module := y
+$(obj)/libklp.rmeta: $(KLP)/src/lib.rs $(obj)/klp_bindings.rs FORCE
+	+$(call if_changed_dep,klp_crate)
 
 define klp-module
-RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(obj)/libklp.rmeta $(klp-on-demand)
-$(obj)/$(1)_main.o: $(src)/$(1).rs $(obj)/klp.o $(addprefix $(obj)/,$(klp-own-bindings)) FORCE
+RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(klp-crate) $(klp-on-demand)
+$(obj)/$(1)_main.o: $(src)/$(1).rs $(klp-crate) $(addprefix $(obj)/,$(klp-own-bindings)) FORCE
 	+$$(call if_changed_rule,rustc_o_rs)
 endef
 $(foreach m,$(klp-m),$(eval $(call klp-module,$(m))))
 
-targets += $(klp-generated) $(klp-own-bindings)
-clean-files += $(klp-generated) $(klp-own-bindings) libklp.rmeta
+targets += klp_bindings.rs libklp.rmeta $(klp-own-bindings)
+clean-files += klp_bindings.rs libklp.rmeta $(klp-own-bindings)

@@ -60,10 +60,8 @@ pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
     command
         .arg("--no-deps")
         .env("CARGO_ENCODED_RUSTDOCFLAGS", encoded(&flags));
-    let folder = side
-        .target_dir()
-        .join(target_name(&side.target))
-        .join("doc");
+    // Named after target.json.
+    let folder = side.target_dir().join("target/doc");
     side.run(&mut command).inspect_err(|_| {
         // rustdoc refuses files that it has half written, so nothing is left of them.
         let _ = fs::remove_dir_all(&folder);
@@ -191,9 +189,6 @@ impl KernelSide {
     /// `cargo <verb>` for all of them.
     fn cargo(&self, verb: &str, more_flags: &[&str]) -> Result<Command> {
         let mut command = command();
-        if knows_target_spec_flag(Path::new(command.get_program())) {
-            command.arg("-Zjson-target-spec");
-        }
         command
             .arg(verb)
             .arg("--manifest-path")
@@ -228,23 +223,9 @@ impl KernelSide {
     }
 }
 
-/// `--target x/target.json` puts its output below `target/`.
-fn target_name(target: &Path) -> PathBuf {
-    target.file_stem().map(PathBuf::from).unwrap_or_default()
-}
-
 /// Cargo's way to pass flags that may contain blanks.
 fn encoded(flags: &[String]) -> String {
     flags.join("\x1f")
-}
-
-fn knows_target_spec_flag(cargo: &Path) -> bool {
-    process::capture(
-        Command::new(cargo)
-            .args(["-Z", "help"])
-            .env("RUSTC_BOOTSTRAP", "1"),
-    )
-    .is_ok_and(|text| text.contains("json-target-spec"))
 }
 
 /// Out of the command with which Kbuild compiles a module, the flags that Cargo does not bring.
@@ -314,13 +295,7 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
     }
     let objtree = crates[kernel]["env"]["OBJTREE"].clone();
     for package in packages {
-        let own = output.join(&package.name);
-        // The helper crate is compiled in the folder of each module: any of them has its bindings.
-        let objects = if own.join("klp_bindings.rs").is_file() {
-            own
-        } else {
-            some_bindings(output).unwrap_or(own)
-        };
+        let objects = output.join(&package.name);
         let mut deps = deps.clone();
         if package.name != "klp" {
             deps.push(json!({"crate": index(crates, "klp")?, "name": "klp"}));
@@ -346,41 +321,9 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
     Ok(project)
 }
 
-fn some_bindings(output: &Path) -> Option<PathBuf> {
-    fs::read_dir(output)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|dir| dir.join("klp_bindings.rs").is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kbuilds_command_becomes_cargos_flags() {
-        let command = "OBJTREE=/b RUST_MODFILE=./flags /usr/bin/rustc --edition=2021 \
-             -Zbinary_dep_depinfo=y -Copt-level=2 --target=/b/scripts/target.json --cfg MODULE  \
-             @/b/include/generated/rustc_cfg -Zcrate-attr='feature(a,b c)' --extern kernel \
-             --crate-type rlib -L /b/rust/ --sysroot=/dev/null --out-dir ./ --emit=dep-info=./.f.d";
-        assert_eq!(
-            for_cargo(command).unwrap(),
-            [
-                "-Copt-level=2",
-                "--cfg",
-                "MODULE",
-                "@/b/include/generated/rustc_cfg",
-                "-Zcrate-attr=feature(a,b c)",
-                "--extern",
-                "kernel",
-                "-L",
-                "/b/rust/",
-                "--sysroot=/dev/null",
-                "-Aunexpected_cfgs",
-            ]
-        );
-        assert!(for_cargo("/usr/bin/rustc --edition=2021").is_err());
-    }
 
     #[test]
     fn our_crates_stand_behind_the_kernels() {
