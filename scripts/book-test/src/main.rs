@@ -20,6 +20,7 @@ use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use serde::Deserialize;
+use walkdir::WalkDir;
 
 use browser::Browser;
 
@@ -67,8 +68,15 @@ impl Book {
             .canonicalize()
             .with_context(|| format!("{} is no folder with a book", root.display()))?;
         let mut pages = Vec::new();
-        collect(&root, &root, &mut pages)?;
-        pages.sort();
+        // rustdoc's pages are its own affair, save for the first; what a server shows for an address that is none has its
+        // parts below the server's root.
+        let walk = WalkDir::new(&root).sort_by_file_name().into_iter();
+        for entry in walk.filter_entry(|entry| !entry.path().ends_with("generated/api")) {
+            let path = entry.context("reading the pages")?.into_path();
+            if path.extension().is_some_and(|end| end == "html") && !path.ends_with("404.html") {
+                pages.push(path.strip_prefix(&root).unwrap_or(&path).to_path_buf());
+            }
+        }
         ensure!(
             pages.contains(&PathBuf::from("index.html")),
             "{} has no index.html: build the book first",
@@ -88,22 +96,6 @@ impl Book {
     fn address(&self, page: &Path) -> String {
         format!("file://{}", self.root.join(page).display())
     }
-}
-
-/// Every page below `dir`; rustdoc's are its own affair, save for the first.
-fn collect(root: &Path, dir: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
-        let path = entry.context("reading the pages")?.path();
-        if path.is_dir() {
-            if !path.ends_with("generated/api") {
-                collect(root, &path, pages)?;
-            }
-        } else if path.extension().is_some_and(|end| end == "html") && !path.ends_with("404.html") {
-            // (What a server shows for an address that is none has its parts below the server's root.)
-            pages.push(path.strip_prefix(root).unwrap_or(&path).to_path_buf());
-        }
-    }
-    Ok(())
 }
 
 fn main() -> ExitCode {
@@ -432,29 +424,4 @@ fn pictures(browser: &Browser, book: &Book, folder: &Path) -> Result<()> {
             .with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pages_are_those_of_the_book() {
-        let dir = std::env::temp_dir().join(format!("book-test-{}", std::process::id()));
-        for page in [
-            "index.html",
-            "print.html",
-            "a/b.html",
-            "generated/api/klp/index.html",
-        ] {
-            fs::create_dir_all(dir.join(page).parent().unwrap()).unwrap();
-            fs::write(dir.join(page), "").unwrap();
-        }
-        let book = Book::open(&dir).unwrap();
-        let chapters: Vec<_> = book.chapters().collect();
-        assert_eq!(book.pages.len(), 3);
-        assert_eq!(chapters, [Path::new("a/b.html"), Path::new("index.html")]);
-        fs::remove_dir_all(&dir).unwrap();
-        assert!(Book::open(&dir).is_err());
-    }
 }

@@ -19,7 +19,6 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use regex::Captures;
-use regex::Regex;
 use serde_json::Value;
 
 use crate::cargo;
@@ -29,6 +28,7 @@ use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::links;
+use crate::oops::pattern;
 use crate::paths;
 use crate::picture;
 use crate::process;
@@ -57,7 +57,7 @@ pub fn run(args: &KernelArgs, serve: bool) -> Result<()> {
     check_pages(&root)?;
     let (file, text) = table(args)?;
     write_new(&root.join(file), &text)?;
-    copy_folder(&cargo::doc(args)?, &root.join(API))?;
+    copy_api(args, &root)?;
     if serve {
         let mut command = mdbook(&root, "serve")?;
         vm::tell(&command);
@@ -84,8 +84,17 @@ pub fn check(args: &KernelArgs) -> Result<()> {
         bail!(Failure::Work(stale(&file)));
     }
     alone(&root)?;
-    copy_folder(&cargo::doc(args)?, &root.join(API))?;
+    copy_api(args, &root)?;
     build(mdbook(&root, "build")?, &pages())
+}
+
+/// rustdoc of the crate becomes a part of the book, and nothing of an older one stays.
+fn copy_api(args: &KernelArgs, root: &Path) -> Result<()> {
+    let (from, to) = (cargo::doc(args)?, root.join(API));
+    if to.exists() {
+        fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
+    }
+    process::capture(Command::new("cp").arg("-rT").args([from, to])).map(drop)
 }
 
 /// mdBook alone builds what a fresh clone of this checkout would hold.
@@ -124,7 +133,7 @@ fn check_pages(root: &Path) -> Result<()> {
 
 /// Each picture that a page includes, as its transcript makes it.
 fn pictures(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
-    let include = Regex::new(r"generated/([\w-]+)\.svg\}\}").context("the pattern of a picture")?;
+    let include = pattern(r"generated/([\w-]+)\.svg\}\}");
     let mut found = BTreeMap::new();
     for page in tidy::files(root)?
         .iter()
@@ -244,7 +253,7 @@ pub fn link_items(supports: Option<&str>) -> Result<()> {
     let mut input: Value =
         serde_json::from_reader(io::stdin()).context("reading what mdBook sends")?;
     let pages = items(&paths::root().join(API).join("klp"));
-    link_chapters(&mut input[1], &pages)?;
+    link_chapters(&mut input[1], &pages);
     serde_json::to_writer(io::stdout(), &input[1]).context("answering mdBook")
 }
 
@@ -263,27 +272,27 @@ fn items(folder: &Path) -> BTreeMap<String, String> {
 }
 
 /// Walk what mdBook sends, wherever in it the chapters are.
-fn link_chapters(book: &mut Value, pages: &BTreeMap<String, String>) -> Result<()> {
+fn link_chapters(book: &mut Value, pages: &BTreeMap<String, String>) {
     if let (Some(path), Some(text)) = (book["path"].as_str(), book["content"].as_str()) {
         let up = "../".repeat(Path::new(path).components().count() - 1);
-        book["content"] = link_text(text, &up, pages)?.into();
+        book["content"] = link_text(text, &up, pages).into();
     }
     match book {
-        Value::Array(list) => list.iter_mut().try_for_each(|v| link_chapters(v, pages)),
-        Value::Object(map) => map.values_mut().try_for_each(|v| link_chapters(v, pages)),
-        _ => Ok(()),
+        Value::Array(list) => list.iter_mut().for_each(|v| link_chapters(v, pages)),
+        Value::Object(map) => map.values_mut().for_each(|v| link_chapters(v, pages)),
+        _ => {}
     }
 }
 
-fn link_text(text: &str, up: &str, pages: &BTreeMap<String, String>) -> Result<String> {
-    let item = Regex::new(r"(\[?)`klp::(\w+)[^`\n]*`").context("the pattern of an item")?;
+fn link_text(text: &str, up: &str, pages: &BTreeMap<String, String>) -> String {
+    let item = pattern(r"(\[?)`klp::(\w+)[^`\n]*`");
     let linked = item.replace_all(text, |found: &Captures<'_>| match pages.get(&found[2]) {
         Some(page) if found[1].is_empty() => {
             format!("[{}]({up}generated/api/klp/{page})", &found[0])
         }
         _ => found[0].to_owned(),
     });
-    Ok(linked.into_owned())
+    linked.into_owned()
 }
 
 /// The project's page, and where a chapter is edited there, if this clone came from such a place.
@@ -298,20 +307,13 @@ fn origin() -> Option<(String, String)> {
     Some((project, edit))
 }
 
-/// A forge's page for a remote's address; a remote on this machine has none.
+/// A forge's page for a remote's address, without what somebody logs in with; a remote on this machine has none.
 fn web_address(remote: &str) -> Option<String> {
-    let rest = remote.trim_end_matches('/').trim_end_matches(".git");
-    if let Some(rest) = rest.strip_prefix("https://") {
-        // Never publish what somebody logs in with.
-        let rest = rest.split_once('@').map_or(rest, |(_, host)| host);
-        return Some(format!("https://{rest}"));
-    }
-    if let Some(rest) = rest.strip_prefix("ssh://") {
-        let rest = rest.split_once('@').map_or(rest, |(_, host)| host);
-        return Some(format!("https://{rest}"));
-    }
-    let (host, path) = rest.strip_prefix("git@")?.split_once(':')?;
-    Some(format!("https://{host}/{path}"))
+    let address =
+        pattern(r"^(?:(?:https|ssh)://(?:[^@/]*@)?([^/]+)/|git@([^:/]+):)(.+?)(?:\.git)?/*$");
+    let found = address.captures(remote)?;
+    let host = found.get(1).or(found.get(2))?.as_str();
+    Some(format!("https://{host}/{}", &found[3]))
 }
 
 fn edit_template(project: &str, branch: &str) -> String {
@@ -330,26 +332,6 @@ fn write_new(file: &Path, text: &str) -> Result<()> {
         return Ok(());
     }
     fs::write(file, text).with_context(|| format!("writing {}", file.display()))
-}
-
-/// Make `to` hold what `from` holds, as far as it is a page or belongs to one.
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    match fs::remove_dir_all(to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("removing {}", to.display()));
-        }
-        _ => create(to)?,
-    }
-    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
-        let path = entry.context("reading rustdoc's pages")?.path();
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy_folder(&path, &target)?;
-        } else {
-            fs::copy(&path, &target).with_context(|| format!("copying {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -388,19 +370,6 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_copied_whole_and_holds_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        fs::create_dir_all(from.join("a")).unwrap();
-        fs::write(from.join("a/page.html"), "x").unwrap();
-        fs::create_dir_all(&to).unwrap();
-        fs::write(to.join("old.html"), "x").unwrap();
-        copy_folder(&from, &to).unwrap();
-        assert!(to.join("a/page.html").is_file());
-        assert!(!to.join("old.html").exists());
-    }
-
-    #[test]
     fn items_become_links_where_they_are_not_yet() {
         let pages = BTreeMap::from([("Shadow".to_owned(), "struct.Shadow.html".to_owned())]);
         let mut book = serde_json::json!({"items": [{"Chapter": {
@@ -408,7 +377,7 @@ mod tests {
             "content": "`klp::Shadow::get()`, [`klp::Shadow`](x.md), `klp::None`",
             "sub_items": [{"Chapter": {"path": "c.md", "content": "`klp::Shadow`"}}],
         }}]});
-        link_chapters(&mut book, &pages).unwrap();
+        link_chapters(&mut book, &pages);
         let chapter = &book["items"][0]["Chapter"];
         assert_eq!(
             chapter["content"],

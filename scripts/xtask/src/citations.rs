@@ -11,10 +11,9 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use anyhow::Result;
-use regex::Regex;
 
+use crate::oops::pattern;
 use crate::paths;
 use crate::tidy;
 use crate::vm::read_lossy;
@@ -39,7 +38,7 @@ pub fn missing(root: &Path, tree: &Path) -> Result<Vec<String>> {
         if page || file.starts_with("shared/klp") && end == "rs" {
             let text = read_lossy(&root.join(&file));
             let prose = if page { text } else { comments(&text) };
-            for what in wrong(&prose, root, tree)? {
+            for what in wrong(&prose, root, tree) {
                 complaints.push(format!("{}: {what}", file.display()));
             }
         }
@@ -57,10 +56,10 @@ fn comments(text: &str) -> String {
         .collect()
 }
 
-fn wrong(text: &str, root: &Path, tree: &Path) -> Result<BTreeSet<String>> {
-    let code = Regex::new(r"`([^`]+)`").context("the pattern of a name")?;
-    let path = Regex::new(r"^([\w.-]+/)*[\w.-]+\.(c|h|S|rs|rst)$").context("that of a file")?;
-    let function = Regex::new(r"^(\w+)\(\)$").context("that of a function")?;
+fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
+    let code = pattern(r"`([^`]+)`");
+    let path = pattern(r"^([\w.-]+/)*[\w.-]+\.(c|h|S|rs|rst)$");
+    let function = pattern(r"^(\w+)\(\)$");
     let mut found = BTreeSet::new();
     let mut files: Vec<&str> = Vec::new();
     for paragraph in text.split("\n\n").flat_map(|p| p.split("\n|")) {
@@ -105,7 +104,7 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> Result<BTreeSet<String>> {
             }
         }
     }
-    Ok(found)
+    found
 }
 
 fn absent(tree: &Path, file: &str, function: &str) -> Option<String> {
@@ -114,7 +113,7 @@ fn absent(tree: &Path, file: &str, function: &str) -> Option<String> {
         Some((_, rest)) if file.ends_with(".S") => rest,
         _ => function,
     };
-    let word = Regex::new(&format!(r"(\b|\)_){part}\b")).ok()?;
+    let word = pattern(&format!(r"(\b|\)_){part}\b"));
     (!word.is_match(&read_lossy(&tree.join(file)))).then(|| format!("{file} has no {function}()"))
 }
 
@@ -135,10 +134,7 @@ mod tests {
         let text = "`good()` and\n`bad()` (`kernel/x/a.c`). `else()` is not.\n\n\
                     Linux, `kernel/x/a.c`: `fine()` calls\n`gone()`.\n\n| `worse()`, `a.c` |\n\
                     | `other()` | `kernel/x/b.c` |\n\n`helpers.c`, `book/x.c`, `good()` in `kernel/x`\n";
-        let found: Vec<_> = wrong(text, dir.path(), &tree)
-            .unwrap()
-            .into_iter()
-            .collect();
+        let found: Vec<_> = wrong(text, dir.path(), &tree).into_iter().collect();
         assert_eq!(
             found,
             [

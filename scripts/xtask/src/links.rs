@@ -4,22 +4,27 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
-use regex::Regex;
+use walkdir::WalkDir;
 
+use crate::oops::pattern;
 use crate::vm::read_lossy;
 
 /// The broken links below `root`. rustdoc's pages are its own affair, and links to other hosts are not followed.
 pub fn broken(root: &Path) -> Result<Vec<String>> {
-    let link = Regex::new(r#"<[^>]*\s(?:href|src)="([^"]*)""#).context("the pattern of a link")?;
+    let link = pattern(r#"<[^>]*\s(?:href|src)="([^"]*)""#);
     let mut pages = BTreeMap::new();
-    collect(root, &mut pages)?;
+    for entry in WalkDir::new(root) {
+        let path = entry.context("reading the pages")?.into_path();
+        if path.extension().is_some_and(|end| end == "html") {
+            pages.insert(path.clone(), read_lossy(&path));
+        }
+    }
     let mut broken = BTreeSet::new();
     for (page, text) in &pages {
         // What a server shows for an address that is none has its parts below the server's root.
@@ -51,19 +56,6 @@ pub fn broken(root: &Path) -> Result<Vec<String>> {
     Ok(broken.into_iter().collect())
 }
 
-fn collect(folder: &Path, pages: &mut BTreeMap<PathBuf, String>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry.context("reading the pages")?.path();
-        if path.is_dir() {
-            collect(&path, pages)?;
-        } else if path.extension().is_some_and(|end| end == "html") {
-            let text = read_lossy(&path);
-            pages.insert(path, text);
-        }
-    }
-    Ok(())
-}
-
 /// `a/../b` as `b`, whether it exists or not.
 pub fn clean(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
@@ -80,6 +72,7 @@ pub fn clean(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_link_that_leads_nowhere_is_told() {

@@ -207,51 +207,6 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const LOG: &str = "\
-% insmod target.ko
-% insmod fix.ko when=pre
-livepatch: enabling patch 'fix'
-fix: pre_patch: vmlinux: 2 < 3 & more
-fix: pre_patch: target
-livepatch: 'fix': starting patching transition
-livepatch: 'fix': completing patching transition
-fix: post_patch: vmlinux
-livepatch: 'fix': patching complete
-# limit = 1000
-livepatch: 'fix': starting unpatching transition
-fix: post_unpatch: vmlinux
-livepatch: 'fix': unpatching complete
-";
-
-    #[test]
-    fn all_that_happened_is_drawn_once() {
-        let svg = draw("a < title", LOG);
-        assert_eq!(svg.matches("<circle").count(), 4, "{svg}");
-        assert!(svg.contains("<title>a &lt; title</title>"), "{svg}");
-        assert!(svg.contains("2 &lt; 3 &amp; more"), "{svg}");
-        assert!(svg.contains(r#"class="band patching""#), "{svg}");
-        assert!(svg.contains(r#"class="band unpatched""#), "{svg}");
-        assert!(svg.contains("object vmlinux") && svg.contains("object target"));
-        // What the band tells stands in no line of its own.
-        assert!(!svg.contains("completing"), "{svg}");
-    }
-
-    #[test]
-    fn the_text_alternative_tells_it_all() {
-        let svg = draw("t", LOG);
-        let desc = svg
-            .split("<desc>")
-            .nth(1)
-            .and_then(|rest| rest.split("</desc>").next())
-            .unwrap();
-        let at = |what: &str| {
-            desc.find(what)
-                .unwrap_or_else(|| panic!("{what} in {desc}"))
-        };
-        assert!(at("Typed: insmod fix.ko") < at("post_patch of vmlinux"));
-        assert!(at("Seen: limit = 1000") < at("post_unpatch of vmlinux"));
-    }
-
     #[test]
     fn a_long_line_is_cut_and_kept_in_its_tooltip() {
         let long = "x".repeat(300);

@@ -22,13 +22,6 @@ use crate::process;
 use crate::timeline;
 use crate::vm::read_lossy;
 
-/// A parameter of a module.
-#[derive(Debug, PartialEq, Eq)]
-struct Param {
-    name: String,
-    text: String,
-}
-
 /// Every sample with its modules, their parameters and the files that they have in sysfs.
 pub fn samples(kernel: &Kernel) -> Result<String> {
     let mut page = String::new();
@@ -78,13 +71,14 @@ fn section(sample: &Sample, file: &Path) -> Result<String> {
         modinfo(file, "description")?.trim()
     );
     text.push_str("| file | holds |\n|---|---|\n");
-    for param in params(&modinfo(file, "parm")?) {
+    // A line each, `name:text (type)`.
+    let params = modinfo(file, "parm")?;
+    for (name, rest) in params.lines().filter_map(|line| line.split_once(':')) {
+        let said = rest.rsplit_once(" (").map_or(rest, |(said, _)| said);
+        let declared = declared(&source, name).unwrap_or_default();
         let _ = writeln!(
             text,
-            "| `/sys/module/{module}/parameters/{}` | {}{} |",
-            param.name,
-            param.text,
-            declared(&source, &param.name).unwrap_or_default()
+            "| `/sys/module/{module}/parameters/{name}` | {said}{declared} |"
         );
     }
     let _ = writeln!(
@@ -99,20 +93,6 @@ fn section(sample: &Sample, file: &Path) -> Result<String> {
     }
     text.push('\n');
     Ok(text)
-}
-
-/// `modinfo -F parm`: a line each, `name:text (type)`.
-fn params(text: &str) -> Vec<Param> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, rest)| Param {
-            name: name.to_owned(),
-            text: rest
-                .rsplit_once(" (")
-                .map_or(rest, |(text, _)| text)
-                .to_owned(),
-        })
-        .collect()
 }
 
 /// Default and permissions of a parameter, from its declaration: what `modinfo` does not tell.
@@ -151,50 +131,4 @@ fn replaced(symbols: &str) -> BTreeSet<String> {
         .filter_map(|line| line.split_whitespace().last()?.strip_prefix("livepatch."))
         .filter_map(|name| Some(name.split_once('.')?.0.to_owned()))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_come_without_their_c_type() {
-        let found = params("when:first (pre) or last (post) (charp)\nn:how: many (uint)\n");
-        assert_eq!(found[0].name, "when");
-        assert_eq!(found[0].text, "first (pre) or last (post)");
-        assert_eq!(found[1].text, "how: many");
-    }
-
-    #[test]
-    fn a_declaration_tells_default_and_mode() {
-        let source = r#"klp::param! {
-            static W("when"): enum When { Pre = "pre", Post = "post" } = When::Post, 0o644,
-            "x"
-        }
-        klp::param! { static N("n"): u32 in 0..=9 = 0, 0o444, "y" }
-        klp::param! { static F("f"): Feature = Feature::GRO, 0o444, "z" }"#;
-        assert_eq!(
-            declared(source, "when").unwrap(),
-            "; default `post`; mode 644"
-        );
-        assert_eq!(declared(source, "n").unwrap(), "; default `0`; mode 444");
-        assert_eq!(declared(source, "f").unwrap(), "; mode 444");
-        assert_eq!(declared(source, "none"), None);
-    }
-
-    #[test]
-    fn objects_are_those_with_replacements() {
-        let symbols = "0000 T livepatch.veth.veth_xmit\n0010 T livepatch.vmlinux.si_meminfo.2\n\
-                       0020 t livepatch_x\n0030 D x.livepatch.no.f\n";
-        let found: Vec<_> = replaced(symbols).into_iter().collect();
-        assert_eq!(found, ["veth", "vmlinux"]);
-    }
-
-    #[test]
-    fn objects_are_those_with_callbacks() {
-        let log =
-            "% insmod m.ko\nm: pre_patch: vmlinux\nm: post_patch: veth: x\nother: pre_patch: no\n";
-        let found: Vec<_> = objects(log, "m").into_iter().collect();
-        assert_eq!(found, ["veth", "vmlinux"]);
-    }
 }

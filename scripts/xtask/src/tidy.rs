@@ -2,8 +2,7 @@
 
 //! What belongs together is together: samples, tests, transcripts, chapters, licences.
 //!
-//! Each check is a test case of its own. The chapters are checked from the day on which
-//! `book/book.toml` exists; until then the book is only a folder.
+//! Each check is a test case of its own.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +13,6 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
-use regex::Regex;
 
 use crate::book;
 use crate::catalog;
@@ -22,6 +20,7 @@ use crate::catalog::Sample;
 use crate::citations;
 use crate::error::Failure;
 use crate::links::clean;
+use crate::oops::pattern;
 use crate::paths;
 use crate::process;
 use crate::vm::read_lossy;
@@ -91,7 +90,7 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
         },
         Check {
             name: ANCHORS,
-            complaints: anchors(root, &files)?,
+            complaints: anchors(root, &files),
         },
         Check {
             name: "each picture is that of its transcript",
@@ -103,7 +102,7 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
         },
         Check {
             name: "no path of somebody's machine",
-            complaints: machine_paths(root, &files)?,
+            complaints: machine_paths(root, &files),
         },
     ])
 }
@@ -167,22 +166,18 @@ fn first_line(file: &Path) -> String {
 
 /// One stem everywhere.
 fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
-    let with_book = root.join("book/book.toml").is_file();
     let mut complaints = Vec::new();
     for sample in samples {
         let stem = &sample.stem;
         let module = stem.replace('-', "_");
-        let mut wanted = vec![
+        for file in [
             format!("samples/{stem}/Kbuild"),
             format!("samples/{stem}/Makefile"),
             format!("samples/{stem}/{module}.rs"),
             format!("selftests/test-{stem}.sh"),
             format!("selftests/expected/{stem}.log"),
-        ];
-        if with_book {
-            wanted.push(format!("book/src/samples/{stem}.md"));
-        }
-        for file in wanted {
+            format!("book/src/samples/{stem}.md"),
+        ] {
             if !root.join(&file).is_file() {
                 complaints.push(format!("sample {stem}: {file} is missing"));
             }
@@ -194,32 +189,23 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
             ));
         }
     }
-    // A chapter without a sample tells of something that nobody builds.
-    for entry in fs::read_dir(root.join("book/src/samples"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let page = PathBuf::from(entry.file_name());
-        let stem = page.file_stem().unwrap_or_default().to_string_lossy();
-        if stem != "index" && !samples.iter().any(|sample| sample.stem == stem) {
-            complaints.push(format!(
-                "book/src/samples/{}: there is no such sample",
-                page.display()
-            ));
-        }
-    }
-    // A folder without metadata is no sample to anybody.
-    for entry in fs::read_dir(root.join("samples"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().join("Kbuild").is_file() && !samples.iter().any(|s| s.stem == name) {
-            complaints.push(format!(
-                "samples/{name}/Cargo.toml has no [package.metadata.livepatch]"
-            ));
+    // A chapter without a sample tells of something that nobody builds, and a folder without metadata is no sample.
+    let known = |stem: &str| stem == "index" || samples.iter().any(|s| s.stem == stem);
+    for (folder, why) in [
+        ("book/src/samples", "there is no such sample"),
+        ("samples", "Cargo.toml has no [package.metadata.livepatch]"),
+    ] {
+        for entry in fs::read_dir(root.join(folder))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let stem = name.strip_suffix(".md").unwrap_or(&name);
+            if (path.is_file() || path.join("Kbuild").is_file()) && !known(stem) {
+                complaints.push(format!("{folder}/{name}: {why}"));
+            }
         }
     }
     complaints
@@ -266,9 +252,8 @@ fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
 }
 
 /// mdBook prints nothing at all for an anchor that does not exist.
-fn anchors(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
-    let include = Regex::new(r"\{\{#(?:rustdoc_)?(?:include|playground)\s+([^}\s]+)[^}]*\}\}")
-        .context("the pattern of an include")?;
+fn anchors(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let include = pattern(r"\{\{#(?:rustdoc_)?(?:include|playground)\s+([^}\s]+)[^}]*\}\}");
     let mut complaints = Vec::new();
     for page in files
         .iter()
@@ -291,7 +276,7 @@ fn anchors(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
             }
         }
     }
-    Ok(complaints)
+    complaints
 }
 
 /// What is wrong with an included `path[:anchor]`, if anything.
@@ -372,9 +357,9 @@ fn licences(root: &Path, files: &[PathBuf]) -> Vec<String> {
 }
 
 /// Folders that only one machine has.
-fn machine_paths(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+fn machine_paths(root: &Path, files: &[PathBuf]) -> Vec<String> {
     // In pieces, or this file would complain of itself.
-    let pattern = Regex::new(concat!(
+    let of_a_machine = pattern(concat!(
         r#"(^|[\s"'=(:`])/("#,
         r"wor",
         r"k/|ro",
@@ -382,8 +367,7 @@ fn machine_paths(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
         r"me/[a-z]|Us",
         r"ers/|tm",
         r"p/p/)"
-    ))
-    .context("the pattern of a machine's path")?;
+    ));
     let mut complaints = Vec::new();
     for file in files {
         if file.ends_with("Cargo.lock") {
@@ -394,12 +378,12 @@ fn machine_paths(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
             continue;
         };
         for (nr, line) in text.lines().enumerate() {
-            if pattern.is_match(line) {
+            if of_a_machine.is_match(line) {
                 complaints.push(format!("{}:{}: {}", file.display(), nr + 1, line.trim()));
             }
         }
     }
-    Ok(complaints)
+    complaints
 }
 
 #[cfg(test)]
@@ -407,15 +391,20 @@ mod tests {
     use super::*;
     use crate::catalog::Livepatch;
 
-    fn write(root: &Path, file: &str, text: &str) -> PathBuf {
-        let path = root.join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-        PathBuf::from(file)
+    /// A checkout with these files and texts.
+    fn checkout(files: &[(&str, &str)]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        (dir, files.iter().map(|(file, _)| file.into()).collect())
     }
 
-    fn sample() -> Sample {
-        Sample {
+    #[test]
+    fn a_missing_part_is_named() {
+        let sample = Sample {
             stem: "fix-it".to_owned(),
             description: "d".to_owned(),
             dir: "/s".into(),
@@ -423,71 +412,56 @@ mod tests {
                 module: "fix_it".to_owned(),
                 ..Livepatch::default()
             },
-        }
-    }
-
-    #[test]
-    fn a_missing_part_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        for file in [
-            "samples/fix-it/Kbuild",
-            "samples/fix-it/Makefile",
-            "samples/fix-it/fix_it.rs",
-            "selftests/test-fix-it.sh",
-            "selftests/expected/fix-it.log",
-        ] {
-            write(root, file, "");
-        }
-        assert_eq!(parts(root, &[sample()]), Vec::<String>::new());
-        fs::remove_file(root.join("selftests/expected/fix-it.log")).unwrap();
+        };
+        let (dir, _) = checkout(&[
+            ("samples/fix-it/Kbuild", ""),
+            ("samples/fix-it/Makefile", ""),
+            ("samples/fix-it/fix_it.rs", ""),
+            ("selftests/test-fix-it.sh", ""),
+            ("selftests/expected/fix-it.log", ""),
+            ("book/src/samples/fix-it.md", ""),
+            ("book/src/samples/index.md", ""),
+        ]);
+        let complaints = || parts(dir.path(), std::slice::from_ref(&sample));
+        assert_eq!(complaints(), Vec::<String>::new());
+        fs::remove_file(dir.path().join("selftests/expected/fix-it.log")).unwrap();
         assert_eq!(
-            parts(root, &[sample()]),
+            complaints(),
             ["sample fix-it: selftests/expected/fix-it.log is missing"]
         );
-        write(root, "book/book.toml", "");
-        assert_eq!(parts(root, &[sample()]).len(), 2);
-        write(root, "book/src/samples/gone.md", "");
-        write(root, "book/src/samples/index.md", "");
-        let gone = "book/src/samples/gone.md: there is no such sample";
-        assert_eq!(parts(root, &[sample()])[2..], [gone]);
-        write(root, "samples/other/Kbuild", "");
-        assert!(parts(root, &[]).iter().any(|c| c.contains("samples/other")));
+        fs::write(dir.path().join("book/src/samples/gone.md"), "").unwrap();
+        assert_eq!(
+            complaints()[1..],
+            ["book/src/samples/gone.md: there is no such sample"]
+        );
+        let none = parts(dir.path(), &[]);
+        assert!(none.iter().any(|c| c.starts_with("samples/fix-it: ")));
     }
 
     #[test]
     fn a_transcript_wants_a_test() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        let files = [
-            write(root, "selftests/test-a.sh", "\tcheck_transcript a mod\n"),
-            write(root, "selftests/expected/a.log", ""),
-            write(root, "selftests/expected/b.log", ""),
-            write(root, "selftests/test-c.sh", "# xtask: panic=Oops:\n"),
-            write(root, "selftests/expected/c.log", ""),
-        ];
-        let complaints = transcripts(root, &files);
+        let (dir, files) = checkout(&[
+            ("selftests/test-a.sh", "\tcheck_transcript a mod\n"),
+            ("selftests/expected/a.log", ""),
+            ("selftests/expected/b.log", ""),
+            ("selftests/test-c.sh", "# xtask: panic=Oops:\n"),
+            ("selftests/expected/c.log", ""),
+        ]);
+        let complaints = transcripts(dir.path(), &files);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].contains("b.log"));
     }
 
     #[test]
     fn an_anchor_that_is_not_there_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        write(
-            root,
-            "s/x.rs",
-            "// ANCHOR: one\n// ANCHOR_END: one\n// ANCHOR: two\n",
-        );
         let page = "{{#include ../s/x.rs:one}}\n{{#include ../s/x.rs:two}}\n\
                     {{#include ../s/x.rs:on}}\n{{#include ../s/none.rs}}\n\
                     {{#include ../s/x.rs:3:4}}\n\\{{#include ../s/x.rs:shown}}\n\
                     {{#include ../s/x.rs}}\n";
-        let files = [write(root, "book/p.md", page)];
-        let complaints = anchors(root, &files).unwrap();
+        let source = "// ANCHOR: one\n// ANCHOR_END: one\n// ANCHOR: two\n";
+        let (dir, files) = checkout(&[("book/p.md", page), ("s/x.rs", source)]);
         assert_eq!(
-            complaints,
+            anchors(dir.path(), &files),
             [
                 "book/p.md:2: ../s/x.rs has no `ANCHOR_END: two`",
                 "book/p.md:3: ../s/x.rs has no `ANCHOR: on`",
@@ -499,15 +473,13 @@ mod tests {
 
     #[test]
     fn a_page_that_nobody_finds_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        let files = [
-            write(root, "book/src/SUMMARY.md", "- [A](m/a.md)\n"),
-            write(root, "book/src/m/a.md", ""),
-            write(root, "book/src/a.md", ""),
-        ];
+        let (dir, files) = checkout(&[
+            ("book/src/SUMMARY.md", "- [A](m/a.md)\n"),
+            ("book/src/m/a.md", ""),
+            ("book/src/a.md", ""),
+        ]);
         assert_eq!(
-            chapters(root, &files),
+            chapters(dir.path(), &files),
             ["book/src/SUMMARY.md does not list a.md"]
         );
     }
@@ -516,17 +488,15 @@ mod tests {
     fn licences_fit_the_place() {
         let spdx =
             |licence: &str| format!("// {}{licence}\n", concat!("SPDX-License", "-Identifier: "));
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        let files = [
-            write(root, "samples/a/a.rs", &spdx("GPL-2.0")),
-            write(root, "samples/a/b.rs", &spdx("GPL-2.0 OR MIT")),
-            write(root, "scripts/c.rs", &spdx("GPL-2.0 OR MIT")),
-            write(root, "scripts/d", "#!/bin/sh\ntrue\n"),
-            write(root, "scripts/e.rs", &spdx("WTFPL")),
-            write(root, "data.bin", "x"),
-        ];
-        let complaints = licences(root, &files);
+        let (dir, files) = checkout(&[
+            ("samples/a/a.rs", &spdx("GPL-2.0")),
+            ("samples/a/b.rs", &spdx("GPL-2.0 OR MIT")),
+            ("scripts/c.rs", &spdx("GPL-2.0 OR MIT")),
+            ("scripts/d", "#!/bin/sh\ntrue\n"),
+            ("scripts/e.rs", &spdx("WTFPL")),
+            ("data.bin", "x"),
+        ]);
+        let complaints = licences(dir.path(), &files);
         assert_eq!(complaints.len(), 3, "{complaints:#?}");
         assert!(complaints[0].starts_with("samples/a/b.rs"));
         assert!(complaints[1].starts_with("scripts/d"));
@@ -535,32 +505,27 @@ mod tests {
 
     #[test]
     fn machine_paths_are_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
         let bad = format!("cd /{}/x\n", concat!("ho", "me/joe"));
-        let files = [
-            write(root, "a.md", &bad),
-            write(root, "b.md", "net/home/page, ~/.cache, /usr/src\n"),
-            write(root, "c.bin", "x"),
-        ];
-        let complaints = machine_paths(root, &files).unwrap();
+        let (dir, files) = checkout(&[
+            ("a.md", &bad),
+            ("b.md", "net/home/page, ~/.cache, /usr/src\n"),
+            ("c.bin", "x"),
+        ]);
+        let complaints = machine_paths(dir.path(), &files);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].starts_with("a.md:1"));
     }
 
     #[test]
     fn shell_files_are_told_by_their_first_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path();
-        for (file, text, shell) in [
-            ("a.sh", "", true),
-            ("b", "#!/bin/bash\n", true),
-            ("c", "#!/usr/bin/env bash\n", true),
-            ("d", "#!/usr/bin/python3\n", false),
-            ("e", "\u{0}\u{1}", false),
-        ] {
-            write(root, file, text);
-            assert_eq!(is_shell(&root.join(file)), shell, "{file}");
-        }
+        let (dir, files) = checkout(&[
+            ("a.sh", ""),
+            ("b", "#!/bin/bash\n"),
+            ("c", "#!/usr/bin/env bash\n"),
+            ("d", "#!/usr/bin/python3\n"),
+            ("e", "\u{0}\u{1}"),
+        ]);
+        let shell = files.iter().map(|file| is_shell(&dir.path().join(file)));
+        assert!(shell.eq([true, true, true, false, false]));
     }
 }
