@@ -19,11 +19,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 
+use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use nix::errno::Errno;
 use serde::Deserialize;
 use serde::Serialize;
+use walkdir::WalkDir;
 
 use crate::cli::Choice;
 use crate::cli::KernelArgs;
@@ -41,7 +43,7 @@ use source::Source;
 /// What a build directory has to boot.
 const IMAGE: &str = "arch/x86/boot/bzImage";
 
-/// Build steps of our configuration, for the bar of a first build; later ones know better.
+/// Lines of talk of a build of our configuration, for the bar.
 const STEPS: u64 = 2050;
 
 /// What building takes, beside the source: seen 1.2 GiB, and some room.
@@ -150,7 +152,6 @@ fn make(build: &Path, source: Option<&Path>, args: &[String]) -> Command {
 #[derive(Debug, Serialize, Deserialize)]
 struct Stamp {
     release: String,
-    steps: u64,
     /// The folder of the source, which other kernels may share.
     source: PathBuf,
 }
@@ -252,6 +253,14 @@ fn build(args: &KernelArgs, debug: bool) -> Result<Kernel> {
     result.map_err(|error| explain_space(error, &cache, source::SPACE + BUILD_SPACE))
 }
 
+/// Did something of ours, a log for instance, or of the kernel's build find the disk full?
+fn is_out_of_space(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.raw_os_error() == Some(Errno::ENOSPC as i32))
+}
+
 /// An error that is a full disk's says so, and what to do.
 fn explain_space(error: anyhow::Error, cache: &Path, need: u64) -> anyhow::Error {
     if is_out_of_space(&error) {
@@ -303,38 +312,19 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     eprintln!("log: {}", log.display());
     let mut command = make(&["bzImage", "modules"]);
     command.arg(format!("-j{}", host::jobs()));
-    let total = last_steps(&plan.cache).unwrap_or(STEPS);
-    let mut progress = Progress::new("build the kernel", Unit::Steps, total, done.min(total));
-    let mut steps = 0;
-    let mut complaints = Complaints::default();
-    let status = process::logged(&mut command, &log, None, |line| {
-        if is_step(line) {
-            steps += 1;
-            progress.step();
-        }
-        complaints.see(line);
-    })?;
-    if !status.success() {
-        drop(progress);
-        if complaints.no_space {
+    let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, done.min(STEPS));
+    long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(|error| {
+        if is_out_of_space(error) {
             // What is there may be cut short, and the room is wanted back.
-            fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
-            return Err(no_space(&build, BUILD_SPACE));
+            let _ = fs::remove_dir_all(dir);
         }
-        return Err(error::host(format!(
-            "building the kernel failed; log: {}\n{}",
-            log.display(),
-            complaints.lines.join("\n")
-        )));
-    }
+    })?;
     progress.finish();
 
     let release = fs::read_to_string(build.join("include/config/kernel.release"))
         .context("reading the kernel's release")?;
     let stamp = Stamp {
         release: release.trim().to_owned(),
-        // A build that went on is no measure for a whole one.
-        steps: if done == 0 { steps } else { total },
         source: source.to_path_buf(),
     };
     write_whole(
@@ -343,53 +333,35 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     )
 }
 
-/// Does this line of a kernel build say that one more thing was made?
-fn is_step(line: &str) -> bool {
-    line.strip_prefix("  ")
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+/// Run a `make` that takes its time, a step for each line that it says; an error says why `what` failed.
+fn long_make(command: &mut Command, log: &Path, progress: &mut Progress, what: &str) -> Result<()> {
+    let (mut said, mut full) = (Vec::new(), false);
+    let status = process::logged(command, log, None, |line| {
+        progress.step();
+        full |= line.contains("No space left on device");
+        let telling = ["error:", "error[", "***", "undefined symbol"];
+        if said.len() < 12 && telling.iter().any(|word| line.contains(word)) {
+            said.push(line.to_owned());
+        }
+    })?;
+    if status.success() {
+        return Ok(());
+    }
+    if full {
+        bail!(io::Error::from_raw_os_error(Errno::ENOSPC as i32));
+    }
+    bail!(Failure::Host(format!(
+        "{what} failed; log: {}\n{}",
+        log.display(),
+        said.join("\n")
+    )))
 }
 
 /// How many commands an earlier, interrupted run completed: each left a `.cmd` file.
 fn commands_done(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return 0;
-    };
-    entries
-        .filter_map(Result::ok)
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => commands_done(&entry.path()),
-            Ok(_) => u64::from(entry.file_name().to_string_lossy().ends_with(".o.cmd")),
-            Err(_) => 0,
-        })
-        .sum()
-}
-
-/// The steps that some earlier build took.
-fn last_steps(cache: &Path) -> Option<u64> {
-    fs::read_dir(cache.join("kernel"))
-        .ok()?
-        .filter_map(|entry| {
-            let text = fs::read_to_string(entry.ok()?.path().join("stamp.json")).ok()?;
-            serde_json::from_str::<Stamp>(&text).ok().map(|s| s.steps)
-        })
-        .max()
-}
-
-/// Lines of a failed build that say why.
-#[derive(Default)]
-struct Complaints {
-    lines: Vec<String>,
-    no_space: bool,
-}
-
-impl Complaints {
-    fn see(&mut self, line: &str) {
-        self.no_space |= line.contains("No space left on device");
-        let telling = ["error:", "error[", "***", "undefined symbol"];
-        if self.lines.len() < 12 && telling.iter().any(|t| line.contains(t)) {
-            self.lines.push(line.to_owned());
-        }
-    }
+    let files = WalkDir::new(dir).into_iter().flatten();
+    let done = files.filter(|file| file.file_name().to_string_lossy().ends_with(".o.cmd"));
+    done.count() as u64
 }
 
 fn no_space(path: &Path, need: u64) -> anyhow::Error {
@@ -400,14 +372,6 @@ fn no_space(path: &Path, need: u64) -> anyhow::Error {
         path.display(),
         size(need)
     ))
-}
-
-/// Did something of ours, a log for instance, find the disk full?
-fn is_out_of_space(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.raw_os_error() == Some(Errno::ENOSPC as i32))
 }
 
 fn need_space(path: &Path, need: u64) -> Result<()> {
@@ -446,25 +410,6 @@ mod tests {
         assert_ne!(all, key("7.2.12", &["a", "b", "d"]));
         // Parts cannot flow into one another.
         assert_ne!(key("7", &["ab", "c"]), key("7", &["a", "bc"]));
-    }
-
-    #[test]
-    fn steps_of_a_build_are_told_from_its_talk() {
-        assert!(is_step("  CC      init/main.o"));
-        assert!(is_step("  RUSTC L rust/core.o"));
-        assert!(!is_step("make[1]: Entering directory '/x'"));
-        assert!(!is_step("Kernel: arch/x86/boot/bzImage is ready  (#1)"));
-        assert!(!is_step("  warning: unused"));
-    }
-
-    #[test]
-    fn complaints_keep_the_telling_lines() {
-        let mut complaints = Complaints::default();
-        complaints.see("  CC      init/main.o");
-        complaints.see("init/main.c:1:1: error: expected identifier");
-        complaints.see("ld.lld: error: cannot write: No space left on device");
-        assert_eq!(complaints.lines.len(), 2);
-        assert!(complaints.no_space);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
-use regex::Regex;
 
 use super::apt;
 use super::create;
@@ -26,6 +25,7 @@ use super::Kernel;
 use crate::error;
 use crate::host;
 use crate::lock::lock;
+use crate::oops::pattern;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
@@ -221,20 +221,8 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     for target in ["prepare", "modules_prepare"] {
         let mut command = super::make(&build, Some(&source_dir), &make_args(&config, release));
         command.arg(format!("-j{}", host::jobs())).arg(target);
-        let mut said = Vec::new();
-        let status = process::logged(&mut command, &log, None, |line| {
-            if line.contains("error") || line.contains("***") {
-                said.push(line.to_owned());
-            }
-            progress.step();
-        })?;
-        if !status.success() {
-            bail!(error::host(format!(
-                "preparing {release} failed; log: {}\n{}",
-                log.display(),
-                said.join("\n")
-            )));
-        }
+        let what = format!("preparing {release}");
+        super::long_make(&mut command, &log, &mut progress, &what)?;
         if target == "prepare" {
             fs::copy(given.join("Module.symvers"), build.join("Module.symvers"))
                 .context("copying the image's Module.symvers")?;
@@ -292,14 +280,10 @@ fn same_crates(release: &str, build: &Path) -> Result<()> {
 
 /// `core` and `kernel` as they stand in mangled names, with their hashes.
 fn crates(text: &str) -> BTreeSet<String> {
-    Regex::new(r"Cs[0-9A-Za-z]+_(4core|6kernel)")
-        .map(|pattern| {
-            pattern
-                .find_iter(text)
-                .map(|m| m.as_str().to_owned())
-                .collect()
-        })
-        .unwrap_or_default()
+    pattern(r"Cs[0-9A-Za-z]+_(4core|6kernel)")
+        .find_iter(text)
+        .map(|m| m.as_str().to_owned())
+        .collect()
 }
 
 /// A prepared image as a [`Kernel`].
@@ -351,10 +335,5 @@ mod tests {
         let config =
             "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n";
         assert_eq!(make_args(config, "7.2")[0], "CC=x86_64-linux-gnu-gcc-14");
-    }
-
-    #[test]
-    fn some_kernel_is_tested() {
-        assert!(!tested().unwrap().is_empty());
     }
 }
