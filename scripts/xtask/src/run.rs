@@ -329,7 +329,7 @@ mod tests {
                 "[ -d /sys/module/a ] || load_mod a",
                 "[ -d /sys/module/b ] || load_mod b",
                 "show bash -c 'sysctl x' || true",
-                "load_lp fix_it when=pre",
+                "load_lp fix_it 'when=pre'",
                 "show bash -c 'sysctl x' || true",
                 "disable_lp fix_it",
                 "show bash -c 'sysctl x' || true",
@@ -343,25 +343,17 @@ mod tests {
     #[test]
     fn steps_of_its_own_take_the_place_of_the_usual_ones() {
         let mut sample = sample();
-        sample.livepatch.steps = vec!["effect".to_owned(), "load_fails EBUSY fix_it".to_owned()];
+        let steps = ["effect", "load_fails EBUSY fix_it", "cat /proc/x"];
+        sample.livepatch.steps = steps.map(str::to_owned).to_vec();
         let text = script(&paths::root(), Path::new("/m"), &sample, &[]);
-        assert!(text.contains("\tload_fails EBUSY fix_it\n"), "{text}");
+        // A plain command is shown with its output.
+        for line in [
+            "\teffect() { show bash -c 'sysctl x' || true; }\n",
+            "\tload_fails EBUSY fix_it\n\tlog '% cat /proc/x'; show bash -c 'cat /proc/x'\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
         assert!(!text.contains("load_lp"), "{text}");
-        assert!(
-            text.contains("effect() { show bash -c 'sysctl x' || true; }"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_plain_command_is_shown_with_its_output() {
-        let mut sample = sample();
-        sample.livepatch.steps = vec!["cat /proc/x".to_owned(), "load_lp fix_it".to_owned()];
-        let text = script(&paths::root(), Path::new("/m"), &sample, &[]);
-        assert!(
-            text.contains("\tlog '% cat /proc/x'; show bash -c 'cat /proc/x'\n\tload_lp fix_it\n"),
-            "{text}"
-        );
     }
 
     #[test]

@@ -147,16 +147,3 @@ fn shell_script(release: &str, modules: &Path, samples: &[String]) -> String {
         leave = quote("Leave with exit; Ctrl-A X ends a guest that hangs."),
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_greeting_has_three_lines() {
-        let text = shell_script("7.2", Path::new("/m m"), &["x.ko".to_owned()]);
-        assert_eq!(text.lines().filter(|l| l.starts_with("echo ")).count(), 3);
-        assert!(text.contains("export KLP_MODULES_DIR='/m m'\n"), "{text}");
-        assert!(text.ends_with("exec /bin/bash -i\n"), "{text}");
-    }
-}

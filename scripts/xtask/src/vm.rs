@@ -20,11 +20,9 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -33,8 +31,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use serde::Deserialize;
-use serde::Serialize;
 
 use crate::error;
 use crate::error::Failure;
@@ -168,14 +164,6 @@ pub enum End {
     TimedOut,
     /// The guest never ran the command, or QEMU died: what the host's tools said last.
     Broken(String),
-}
-
-/// Is this a kernel with checkers that make it slow and large?
-pub fn is_checked(kernel: &Kernel) -> bool {
-    let config = read_lossy(&kernel.build.join(".config"));
-    config
-        .lines()
-        .any(|line| matches!(line, "CONFIG_KASAN=y" | "CONFIG_PROVE_LOCKING=y"))
 }
 
 /// The same guest with what it needs on a kernel with checkers.
@@ -332,7 +320,9 @@ fn split_status(output: &str) -> (String, Option<i32>) {
 ///
 /// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
 pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result<Outcome> {
-    if read_lossy(&kernel.build.join(".config")).contains("# CONFIG_NET_9P is not set") {
+    let config = read_lossy(&kernel.build.join(".config"));
+    let says = |line| config.lines().any(|said| said == line);
+    if says("# CONFIG_NET_9P is not set") {
         return Err(error::host(format!(
             "{} cannot boot on the build root's files, since it has no 9p: `cargo xtask build` makes modules for it, to load them elsewhere",
             kernel.release
@@ -342,7 +332,7 @@ pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result
         Clock::Virtual => Accel::Counted,
         Clock::Real => accel(kernel)?,
     };
-    let guest = if is_checked(kernel) {
+    let guest = if says("CONFIG_KASAN=y") || says("CONFIG_PROVE_LOCKING=y") {
         on_checked(guest)
     } else {
         guest.clone()
@@ -375,30 +365,19 @@ fn run_with(
     let args = arguments(guest, &kernel.image, accel, &script);
     let mut command = command(&args, guest.timeout + OUTER_GRACE);
     tell(&command);
-    let (output, output_end) = pipe()?;
-    let (log, log_end) = pipe()?;
-    command
-        .stdin(Stdio::null())
-        .stdout(output_end)
-        .stderr(log_end);
-    let log = thread::spawn({
-        let mut to = File::create(&console)
-            .with_context(|| format!("creating the log {}", console.display()))?;
-        move || copy_log(log, &mut to)
-    });
-
+    let mut to = File::create(&console)
+        .with_context(|| format!("creating the log {}", console.display()))?;
     let start = Instant::now();
     let deadline = start + guest.timeout;
-    let mut child = process::Running::spawn(&mut command)?;
-    // Our copies of the pipes' ends are in the command; without it we see the end of file.
-    drop(command);
+    let mut child = process::Running::piped(&mut command)?;
+    let (output, log) = child.streams()?;
+    let log = thread::spawn(move || copy_log(log, &mut to));
 
     let mut text = String::new();
     let output_log = folder.join("output.log");
     let mut output_file = File::create(&output_log)
         .with_context(|| format!("creating the log {}", output_log.display()))?;
-    let output = Box::new(File::from(output)) as Box<dyn Read + Send>;
-    let in_time = child.lines([output], Some(deadline), |line| {
+    let in_time = child.lines([Box::new(output) as _], Some(deadline), |line| {
         if !line.starts_with(STATUS_MARK) {
             each(line);
         }
@@ -424,7 +403,11 @@ fn run_with(
         _ if oops::is_fatal(&kernel_log) => End::Panicked,
         (Some(code), _) => End::Exited(code),
         (None, None) => End::TimedOut,
-        (None, Some(status)) => End::Broken(broken(&kernel_log, &process::describe(status))),
+        (None, Some(status)) => End::Broken(format!(
+            "virtme-ng ended with {}: {}",
+            process::describe(status),
+            oops::tail(&kernel_log, 3).join(" | ")
+        )),
     };
     Ok(Outcome {
         end,
@@ -434,18 +417,8 @@ fn run_with(
     })
 }
 
-/// Why a guest did not come to its command: the last thing the host's tools said.
-fn broken(log: &str, status: &str) -> String {
-    let said = oops::tail(log, 3).join(" | ");
-    if said.is_empty() {
-        format!("virtme-ng ended with {status} and said nothing")
-    } else {
-        format!("virtme-ng ended with {status}: {said}")
-    }
-}
-
-fn copy_log(from: OwnedFd, to: &mut File) -> std::io::Result<()> {
-    let mut from = BufReader::new(File::from(from));
+fn copy_log(from: impl Read, to: &mut File) -> std::io::Result<()> {
+    let mut from = BufReader::new(from);
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
@@ -456,19 +429,6 @@ fn copy_log(from: OwnedFd, to: &mut File) -> std::io::Result<()> {
         bytes.retain(|&b| b != b'\r');
         to.write_all(&bytes)?;
     }
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    use nix::fcntl::OFlag;
-    nix::unistd::pipe2(OFlag::O_CLOEXEC).context("making a pipe")
-}
-
-/// What was seen of KVM on this machine.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct KvmSeen {
-    /// The host kernel that it was seen on: another one may differ.
-    host: String,
-    boots: bool,
 }
 
 /// How guests run here: by KVM where a guest was *seen* to boot with it, else by TCG.
@@ -484,17 +444,14 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
     let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let host = host.trim().to_owned();
     let note = paths::cache()?.join("kvm.json");
-    let seen = fs::read(&note)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<KvmSeen>(&bytes).ok())
-        .filter(|seen| seen.host == host);
-    let boots = match seen {
-        Some(seen) => seen.boots,
+    // Which kernel of the host it was seen on, since another one may differ, and whether it boots.
+    let seen = fs::read(&note).ok();
+    let seen = seen.and_then(|seen| serde_json::from_slice::<(String, bool)>(&seen).ok());
+    let boots = match seen.filter(|seen| seen.0 == host) {
+        Some((_, boots)) => boots,
         None => {
-            eprintln!(
-                "/dev/kvm is there: trying it once, for at most {} s",
-                KVM_PROBE.as_secs()
-            );
+            let seconds = KVM_PROBE.as_secs();
+            eprintln!("/dev/kvm is there: trying it once, for at most {seconds} s");
             let mut guest = Guest::new("kvm-probe", "true");
             guest.timeout = KVM_PROBE;
             let outcome = run_with(kernel, &guest, Accel::Kvm, &mut |_| {})?;
@@ -507,11 +464,7 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
                     "KVM does not boot a guest here: using QEMU's translator from now on"
                 }
             );
-            if let Some(dir) = note.parent() {
-                fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-            }
-            fs::write(&note, serde_json::to_vec(&KvmSeen { host, boots })?)
-                .with_context(|| format!("writing {}", note.display()))?;
+            paths::write_whole(&note, &serde_json::to_string(&(host, boots))?)?;
             boots
         }
     };
@@ -557,24 +510,14 @@ mod tests {
     }
 
     #[test]
-    fn the_status_comes_off_the_end() {
-        let out = format!("a\nb\n\n{STATUS_MARK}7\n");
-        assert_eq!(split_status(&out), ("a\nb\n".to_owned(), Some(7)));
-        // A command that printed no newline.
-        let out = format!("a\n{STATUS_MARK}0\n");
-        assert_eq!(split_status(&out), ("a".to_owned(), Some(0)));
-        assert_eq!(split_status("a\n"), ("a\n".to_owned(), None));
-        let cut = format!("a\n{STATUS_MARK}");
-        assert_eq!(split_status(&cut).1, None);
-    }
-
-    #[test]
     fn the_wrapper_reports_what_the_script_returned() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("s.sh");
         fs::write(&file, wrapped("printf partial; echo oops >&2; exit 9")).unwrap();
         let out = process::capture(Command::new("bash").arg(&file)).unwrap();
         assert_eq!(split_status(&out), ("partialoops\n".to_owned(), Some(9)));
+        assert_eq!(split_status("a\n"), ("a\n".to_owned(), None));
+        assert_eq!(split_status(STATUS_MARK).1, None);
     }
 
     #[test]
@@ -591,15 +534,5 @@ mod tests {
         fs::write(&file, wrapped(&script)).unwrap();
         let out = process::capture(Command::new("bash").arg(&file)).unwrap();
         assert_eq!(split_status(&out).1, Some(3));
-    }
-
-    #[test]
-    fn a_broken_host_is_quoted() {
-        assert!(broken("", "exit status 1").contains("said nothing"));
-        let said = broken("one\n\ntwo\nthree\nqemu: no such image\n", "exit status 1");
-        assert!(
-            said.ends_with("two | three | qemu: no such image"),
-            "{said}"
-        );
     }
 }
