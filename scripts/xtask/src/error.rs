@@ -41,18 +41,6 @@ impl Failure {
     }
 }
 
-/// A failure that the user was told of already, by a summary for instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told(pub Failure);
-
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Told {}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,18 +67,13 @@ pub fn usage(what: impl Into<String>) -> anyhow::Error {
 
 /// The exit status that belongs to `error`.
 pub fn code(error: &anyhow::Error) -> u8 {
-    let told = error.downcast_ref::<Told>().map(|told| &told.0);
-    error
-        .downcast_ref::<Failure>()
-        .or(told)
-        .map_or(3, Failure::code)
+    error.downcast_ref::<Failure>().map_or(3, Failure::code)
 }
 
 /// Print `error` on standard error and give the exit status that belongs to it.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     // The summary of the tests is the message.
-    let told = error.downcast_ref() == Some(&Failure::TestFailed) || error.is::<Told>();
-    if !told {
+    if error.downcast_ref() != Some(&Failure::TestFailed) {
         eprintln!("xtask: {error:#}");
     }
     ExitCode::from(code(error))

@@ -22,7 +22,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
@@ -30,8 +29,6 @@ use crate::catalog;
 use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::cli::TestArgs;
-use crate::error;
-use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
@@ -260,16 +257,9 @@ pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
     if let Some(file) = &options.junit {
         run.write_junit(file)?;
     }
-    let worst = run.worst();
-    if let Some(failure) = worst.as_ref().filter(|f| **f != Failure::TestFailed) {
-        println!("\n{failure}");
-    }
     // Nothing comes after its last line, which is for programs.
     print!("{}", report::summary(&run));
-    match worst {
-        None => Ok(()),
-        Some(failure) => bail!(error::Told(failure)),
-    }
+    run.worst().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// What is to do: kernels, their modules, then all suites.
@@ -372,6 +362,7 @@ fn jobs<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error;
 
     fn some_names() -> Vec<String> {
         ["fmt", "sysctl-update", "sysctl-update-more", "rules"]
