@@ -288,9 +288,7 @@ a_socket()
 # inherits it. How many of the 200 do is chance, that one of them does is not.
 naive()
 {
-	if grep -qx CONFIG_KASAN=y <<< "$(klp__config)"; then
-		skip "KASAN keeps freed memory back for a while, so no socket gets the address of another"
-	fi
+	! has_config CONFIG_KASAN=y || skip "KASAN keeps freed memory back for a while, so no socket gets the address of another"
 	load_lp "$NAIVE"
 	hold first 206 200
 	show a_socket 206 first

@@ -328,7 +328,8 @@ soak()
 		cycle=$((cycle + 1))
 		values | diff -u "$KLP_TMP/values" - >&2 || fail "^ $NOW has left that behind, in cycle $cycle"
 	done
-	reversals=$(log_since any | grep -c 'reversing transition' || true)
+	klp__log_lines any
+	reversals=$(klp__print_lines | grep -c 'reversing transition' || true)
 	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $reversals reversals, $REFUSED loads refused, $CHECKED found in force," \
 		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"
 

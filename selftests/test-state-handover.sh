@@ -90,9 +90,7 @@ declared()
 {
 	set_limits "$OLD" "$OLD"
 	load_lp "$V2"
-	if grep -qx CONFIG_DEBUG_KMEMLEAK=y <<< "$(klp__config)"; then
-		skip "kmemleak tells of the data that the successor does not take over"
-	fi
+	! has_config CONFIG_DEBUG_KMEMLEAK=y || skip "kmemleak tells of the data that the successor does not take over"
 	keeps_its_state "$V2" expect_limits "$NEW" "$NEW"
 }
 
@@ -226,9 +224,7 @@ many_times()
 # The naive version 2 saves what it finds, which is the change of version 1.
 naive()
 {
-	if grep -qx CONFIG_DEBUG_KMEMLEAK=y <<< "$(klp__config)"; then
-		skip "kmemleak tells of the data that it never takes over"
-	fi
+	! has_config CONFIG_DEBUG_KMEMLEAK=y || skip "kmemleak tells of the data that it never takes over"
 	set_limits "$OLD" "$OLD"
 	load_lp "$V1"
 	load_lp "$NAIVE"
