@@ -187,6 +187,7 @@ macro_rules! originals {
         };
 
         $(#[$attr])*
+        #[allow(improper_ctypes)]
         extern "C" {
             /// The function as the kernel has it, for its replacement alone: before the object is patched it traps.
             #[link_name = $crate::livepatch!(@symbol "__SCT__" $object $old $pos)]
