@@ -815,11 +815,11 @@ log_mark()
 	: > "$KLP_TMP/lost"
 }
 
-# klp__log_lines [any]: KLP_LINES is what was logged since the mark; with `any` it is no error if some was overwritten
+# KLP_LINES is what was logged since the mark.
 klp__log_lines()
 {
 	klp__log_read
-	[ ! -s "$KLP_TMP/lost" ] || [ "${1:-}" = any ] ||
+	[ ! -s "$KLP_TMP/lost" ] ||
 		fail "the kernel's log was overwritten: a larger CONFIG_LOG_BUF_SHIFT or log_buf_len is needed"
 	mapfile -t KLP_LINES < "$KLP_LOG"
 }

@@ -328,8 +328,9 @@ soak()
 		cycle=$((cycle + 1))
 		values | diff -u "$KLP_TMP/values" - >&2 || fail "^ $NOW has left that behind, in cycle $cycle"
 	done
-	klp__log_lines any
-	reversals=$(klp__print_lines | grep -c 'reversing transition' || true)
+	# Some of it may have been overwritten.
+	klp__log_read
+	reversals=$(grep -c 'reversing transition' "$KLP_LOG" || true)
 	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $reversals reversals, $REFUSED loads refused, $CHECKED found in force," \
 		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"
 

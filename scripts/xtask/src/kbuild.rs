@@ -4,7 +4,6 @@
 //! it is, then every `.ko` in one place.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
+use walkdir::WalkDir;
 
 use crate::catalog;
 use crate::catalog::ModuleFolder;
@@ -105,7 +105,9 @@ fn build_and_tell(
         name: "klp".to_owned(),
         source: paths::root().join("shared/klp"),
     };
-    build_folder(kernel, &klp, &output)?;
+    if !is_fresh(kernel, &klp, &output.join("klp/libklp.rmeta")) {
+        build_folder(kernel, &klp, &output)?;
+    }
 
     let built = Mutex::new(BTreeSet::new());
     let job = |folder| {
@@ -130,6 +132,17 @@ fn build_and_tell(
         forget_others(&modules, &built)?;
     }
     Ok(modules)
+}
+
+/// Is `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.
+fn is_fresh(kernel: &Kernel, klp: &ModuleFolder, made: &Path) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let files = WalkDir::new(&klp.source).into_iter().flatten();
+    let of_kernel = ["include/config/auto.conf", "rust/libkernel.rmeta"];
+    files
+        .map(walkdir::DirEntry::into_path)
+        .chain(of_kernel.map(|file| kernel.build.join(file)))
+        .all(|path| time(&path).is_some() && time(&path) < time(made))
 }
 
 /// Build one folder; gives the names of its modules.
@@ -162,19 +175,13 @@ fn build_folder(kernel: &Kernel, folder: &ModuleFolder, output: &Path) -> Result
     Ok(modules_in(&order))
 }
 
-fn make_args(source: &Path, out: &Path, jobs: usize) -> Vec<OsString> {
-    let set = |name: &str, value: &Path| {
-        let mut word = OsString::from(name);
-        word.push("=");
-        word.push(value);
-        word
-    };
-    vec![
-        "--no-print-directory".into(),
-        set("M", source),
-        set("MO", out),
-        format!("-j{jobs}").into(),
-        "modules".into(),
+fn make_args(source: &Path, out: &Path, jobs: usize) -> [String; 5] {
+    [
+        "--no-print-directory".to_owned(),
+        format!("M={}", source.display()),
+        format!("MO={}", out.display()),
+        format!("-j{jobs}"),
+        "modules".to_owned(),
     ]
 }
 
