@@ -40,7 +40,8 @@ fn main() -> ExitCode {
             new::run(&facts, Path::new(root), name, function, None).map(|made| u8::from(!made))
         }
         ["new", root, name, function, object] => {
-            new::run(&facts, Path::new(root), name, function, Some(object)).map(|made| u8::from(!made))
+            new::run(&facts, Path::new(root), name, function, Some(object))
+                .map(|made| u8::from(!made))
         }
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),

@@ -20,35 +20,73 @@ use crate::prototype::Value;
 
 /// Where each file goes, below the checkout, and what it is made of.
 const FILES: [(&str, &str); 7] = [
-    ("samples/@stem@/Cargo.toml", include_str!("../template/Cargo.toml.in")),
-    ("samples/@stem@/Kbuild", include_str!("../template/Kbuild.in")),
-    ("samples/@stem@/Makefile", include_str!("../template/Makefile.in")),
-    ("samples/@stem@/bindings.h", include_str!("../template/bindings.h.in")),
-    ("samples/@stem@/@module@.rs", include_str!("../template/recipe.rs.in")),
-    ("selftests/test-@stem@.sh", include_str!("../template/test.sh.in")),
-    ("book/src/samples/@stem@.md", include_str!("../template/chapter.md.in")),
+    (
+        "samples/@stem@/Cargo.toml",
+        include_str!("../template/Cargo.toml.in"),
+    ),
+    (
+        "samples/@stem@/Kbuild",
+        include_str!("../template/Kbuild.in"),
+    ),
+    (
+        "samples/@stem@/Makefile",
+        include_str!("../template/Makefile.in"),
+    ),
+    (
+        "samples/@stem@/bindings.h",
+        include_str!("../template/bindings.h.in"),
+    ),
+    (
+        "samples/@stem@/@module@.rs",
+        include_str!("../template/recipe.rs.in"),
+    ),
+    (
+        "selftests/test-@stem@.sh",
+        include_str!("../template/test.sh.in"),
+    ),
+    (
+        "book/src/samples/@stem@.md",
+        include_str!("../template/chapter.md.in"),
+    ),
 ];
 
 /// The line of the summary that new chapters come before.
 const AFTER_SAMPLES: &str = "- [From sample to your own patch](own-patch.md)\n";
 
 /// Makes the files; nothing is overwritten, and what was half-made is removed.
-pub fn run(facts: &Facts, root: &Path, name: &str, function: &str, object: Option<&str>) -> Result<bool> {
+pub fn run(
+    facts: &Facts,
+    root: &Path,
+    name: &str,
+    function: &str,
+    object: Option<&str>,
+) -> Result<bool> {
     let stem = name.replace('_', "-");
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if stem.is_empty() || !stem.chars().all(good) || !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
+    if stem.is_empty()
+        || !stem.chars().all(good)
+        || !stem.starts_with(|c: char| c.is_ascii_lowercase())
+    {
         bail!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first");
     }
     let object = match object {
         Some(name) => Object::new(name),
-        None => facts.objects_with(function).into_iter().next().unwrap_or(Object::Vmlinux),
+        None => facts
+            .objects_with(function)
+            .into_iter()
+            .next()
+            .unwrap_or(Object::Vmlinux),
     };
     if !ask::run(facts, function, Some(&object.to_string()))? {
         eprintln!("preflight: a livepatch cannot replace it as it is, so nothing was made");
         return Ok(false);
     }
     let words = words(facts, &stem, function, &object)?;
-    let fill = |text: &str| words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value));
+    let fill = |text: &str| {
+        words.iter().fold(text.to_owned(), |text, (word, value)| {
+            text.replace(word, value)
+        })
+    };
     let mut made = Vec::new();
     let done = FILES.iter().try_for_each(|(path, text)| {
         let path = root.join(fill(path));
@@ -66,7 +104,11 @@ pub fn run(facts: &Facts, root: &Path, name: &str, function: &str, object: Optio
     let done = done.and_then(|()| {
         let text = fs::read_to_string(&summary).context("reading the book's summary")?;
         let line = fill("  - [@function@](samples/@stem@.md)\n");
-        fs::write(&summary, text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1)).context("writing the book's summary")
+        fs::write(
+            &summary,
+            text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1),
+        )
+        .context("writing the book's summary")
     });
     if done.is_err() {
         for path in &made {
@@ -78,7 +120,11 @@ pub fn run(facts: &Facts, root: &Path, name: &str, function: &str, object: Optio
     let test = root.join(fill("selftests/test-@stem@.sh"));
     let _ = Command::new("chmod").arg("+x").arg(test).status();
     // What rustfmt makes of long lines is its business.
-    let _ = Command::new("rustfmt").args(["--edition", "2021", "--config-path"]).arg(root).arg(&made[4]).status();
+    let _ = Command::new("rustfmt")
+        .args(["--edition", "2021", "--config-path"])
+        .arg(root)
+        .arg(&made[4])
+        .status();
     println!();
     for path in &made {
         println!("made {}", path.strip_prefix(root).unwrap_or(path).display());
@@ -87,13 +133,22 @@ pub fn run(facts: &Facts, root: &Path, name: &str, function: &str, object: Optio
     Ok(true)
 }
 
-fn words(facts: &Facts, stem: &str, function: &str, object: &Object) -> Result<Vec<(&'static str, String)>> {
+fn words(
+    facts: &Facts,
+    stem: &str,
+    function: &str,
+    object: &Object,
+) -> Result<Vec<(&'static str, String)>> {
     let Some(prototype) = facts.prototype(object, function)? else {
         bail!("BTF does not have the prototype of {function}: copy a sample, and read the source");
     };
     let values = || prototype.arguments.iter().chain([&prototype.returns]);
-    if let Some(value) = values().find(|v| matches!(v.pass, Pass::Bytes(_)) || v.rust.contains('?')) {
-        bail!("{function} passes a `{}` by value: copy a sample, and take the type from its header", value.text);
+    if let Some(value) = values().find(|v| matches!(v.pass, Pass::Bytes(_)) || v.rust.contains('?'))
+    {
+        bail!(
+            "{function} passes a `{}` by value: copy a sample, and take the type from its header",
+            value.text
+        );
     }
     let is_variadic = prototype.arguments.iter().any(|a| a.pass == Pass::Nothing);
     if is_variadic {
@@ -101,14 +156,22 @@ fn words(facts: &Facts, stem: &str, function: &str, object: &Object) -> Result<V
     }
     let name = |i: usize, value: &Value| match value.name.as_str() {
         // Not words of Rust.
-        "" | "type" | "in" | "fn" | "ref" | "match" | "mod" | "use" | "box" | "loop" | "move" | "self" | "final" | "priv" | "override" => {
+        "" | "type" | "in" | "fn" | "ref" | "match" | "mod" | "use" | "box" | "loop" | "move"
+        | "self" | "final" | "priv" | "override" => {
             format!("arg{i}")
         }
         name => name.to_owned(),
     };
-    let named: Vec<(String, &str)> =
-        prototype.arguments.iter().enumerate().map(|(i, a)| (name(i, a), a.rust.as_str())).collect();
-    let text = values().map(|v| v.rust.as_str()).collect::<Vec<_>>().join(" ");
+    let named: Vec<(String, &str)> = prototype
+        .arguments
+        .iter()
+        .enumerate()
+        .map(|(i, a)| (name(i, a), a.rust.as_str()))
+        .collect();
+    let text = values()
+        .map(|v| v.rust.as_str())
+        .collect::<Vec<_>>()
+        .join(" ");
     let of = |prefix: &str| -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
             .filter_map(|word| word.strip_prefix(prefix))
@@ -120,29 +183,45 @@ fn words(facts: &Facts, stem: &str, function: &str, object: &Object) -> Result<V
     let imports = match ffi.as_slice() {
         [] => String::new(),
         [one] => format!("use kernel::ffi::{one};\n\n"),
-        many => format!("use kernel::ffi::{{\n    {}, //\n}};\n\n", many.join(",\n    ")),
+        many => format!(
+            "use kernel::ffi::{{\n    {}, //\n}};\n\n",
+            many.join(",\n    ")
+        ),
     };
     let declare = |t: &String| {
         let is = |kind: &str| values().any(|v| v.text.contains(&format!("{kind} {t}")));
-        let kind = ["union", "enum"].into_iter().find(|kind| is(kind)).unwrap_or("struct");
+        let kind = ["union", "enum"]
+            .into_iter()
+            .find(|kind| is(kind))
+            .unwrap_or("struct");
         format!("{kind} {t};")
     };
     let declarations = match types.is_empty() {
         true => "#include <linux/types.h>".to_owned(),
         false => types.iter().map(declare).collect::<Vec<_>>().join("\n"),
     };
-    let allow = types.iter().map(|t| format!(" --allowlist-type {t}")).collect();
+    let allow = types
+        .iter()
+        .map(|t| format!(" --allowlist-type {t}"))
+        .collect();
     let returns = match prototype.returns.pass {
         Pass::Nothing => String::new(),
         _ => format!(" -> {}", prototype.returns.rust),
     };
-    let join = |each: &dyn Fn(&(String, &str)) -> String| named.iter().map(each).collect::<Vec<_>>().join(", ");
+    let join = |each: &dyn Fn(&(String, &str)) -> String| {
+        named.iter().map(each).collect::<Vec<_>>().join(", ")
+    };
     let (in_macro, target) = match object {
         Object::Vmlinux => ("vmlinux".to_owned(), None),
         Object::Module(module) => (format!("\"{module}\""), Some(module)),
     };
-    let git = Command::new("git").args(["config", "user.name"]).output().ok();
-    let author = git.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).filter(|a| !a.is_empty() && !a.contains('"'));
+    let git = Command::new("git")
+        .args(["config", "user.name"])
+        .output()
+        .ok();
+    let author = git
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+        .filter(|a| !a.is_empty() && !a.contains('"'));
     let source = ask::source(&facts.source, function)?.into_iter().next();
     Ok(vec![
         ("@stem@", stem.to_owned()),
@@ -150,15 +229,29 @@ fn words(facts: &Facts, stem: &str, function: &str, object: &Object) -> Result<V
         ("@function@", function.to_owned()),
         ("@replacement@", format!("new_{function}")),
         ("@author@", author.unwrap_or_else(|| "You".to_owned())),
-        ("@source@", source.unwrap_or_else(|| "source unknown".to_owned())),
+        (
+            "@source@",
+            source.unwrap_or_else(|| "source unknown".to_owned()),
+        ),
         ("@imports@", imports),
         ("@object@", in_macro),
         ("@object_name@", object.to_string()),
-        ("@targets@", target.map(|t| format!("\"{t}\"")).unwrap_or_default()),
-        ("@load@", target.map(|t| format!("\trun modprobe {t}\n")).unwrap_or_default()),
+        (
+            "@targets@",
+            target.map(|t| format!("\"{t}\"")).unwrap_or_default(),
+        ),
+        (
+            "@load@",
+            target
+                .map(|t| format!("\trun modprobe {t}\n"))
+                .unwrap_or_default(),
+        ),
         ("@c@", prototype.c(function)),
         ("@entry@", prototype.rust(function)),
-        ("@parameters@", join(&|(name, rust)| format!("{name}: {rust}"))),
+        (
+            "@parameters@",
+            join(&|(name, rust)| format!("{name}: {rust}")),
+        ),
         ("@arguments@", join(&|(name, _)| name.clone())),
         ("@returns@", returns),
         ("@declarations@", declarations),

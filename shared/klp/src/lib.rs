@@ -8,7 +8,8 @@
 //!
 //! # Which tool to choose
 //!
-//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`]; no callback is needed.
+//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`]; no callback is needed. With `as NAME`
+//!   the replacement goes on in the old function.
 //! - Something must be allocated, checked or changed around the replacement, and given back later:
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].

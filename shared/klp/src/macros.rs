@@ -21,7 +21,8 @@
 ///   Module names have underscores where their files may have dashes.
 /// - `functions` (optional): declares each old function as the kernel's source does, with its replacement behind `=`.
 ///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
-///   a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!).
+///   a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!). `as NAME` before the `=` lets the replacement
+///   go on in the old function: see below.
 /// - `redirects` (optional): the same for routines of the object that ftrace cannot reach: see [`Redirect`](crate::Redirect).
 ///
 /// # Declarations
@@ -32,6 +33,18 @@
 /// A function that no header declares, a static one say, is listed as `unsafe fn …`: nobody can compare, and the author vouches
 /// for the declaration. Either way the compiler compares the replacement with the entry. What the replacement *does* is beyond
 /// it; so is the context in which the kernel calls it.
+///
+/// # The original
+///
+/// With `fn dev_valid_name(*const c_char) -> bool as original = valid_name` the replacement may call `original`: the function as the
+/// kernel has it, whoever else has replaced it. A fix that looks at an argument or at the answer, or refuses and else
+/// goes on, needs no copy of the function. `original` is an `unsafe extern "C" fn` of the declared type, and is for the replacement
+/// alone: where the object is not patched it leads nowhere. Tracers of the function see the call of the replacement, not this one.
+/// A task in the original holds up a transition as one in the replacement does, which is on its stack.
+///
+/// On x86-64 with static calls; a function that does not begin with the call of ftrace refuses the patch with `EINVAL`
+/// (`arch/x86/kernel/static_call.c`). A function that takes any number of arguments cannot be called on with what it was called
+/// with.
 ///
 /// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, with `?` behind what has a condition, and
 /// stack traces show a replacement
