@@ -258,7 +258,11 @@ pub trait Wrapping: 'static {
     fn originals() -> &'static [Option<Original>];
 }
 
-/// The trampoline of pre_patch for such an object, with the duty of [`Stateless`].
+/// The trampoline of pre_patch for such an object.
+///
+/// # Safety
+///
+/// `obj` must be what the core passes to a callback.
 #[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
 unsafe extern "C" fn aim_then_pre_patch<T: Wrapping>(obj: *mut bindings::klp_object) -> c_int {
     kernel::error::from_result(|| {

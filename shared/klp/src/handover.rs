@@ -89,9 +89,13 @@ pub trait State: 'static {
 /// The callbacks of a state whose data is a [`SystemChange`].
 pub struct Handover<S: State>(PhantomData<S>);
 
-impl<S: State<Data: SystemChange>> Handover<S> {
+impl<S: State> Handover<S> {
     /// The table of the callbacks.
-    pub const fn ops() -> Ops {
+    // The bound is here and not at the impl, so that the compiler names the trait that the data lacks.
+    pub const fn ops() -> Ops
+    where
+        S::Data: SystemChange,
+    {
         let (id, version) = S::VERSION;
         let versions = <S::Data as StateData>::VERSIONS;
         assert!(
@@ -102,7 +106,9 @@ impl<S: State<Data: SystemChange>> Handover<S> {
         );
         Ops::callbacks::<Self>()
     }
+}
 
+impl<S: State<Data: SystemChange>> Handover<S> {
     /// The data, without a guard, so that the functions of the change may sleep. For the callbacks.
     fn data<'a>(_obj: &'a Object) -> Option<&'a S::Data> {
         // SAFETY: Only a callback can fill or take the data, because it takes an `Object`. This is one, so no other one runs;

@@ -137,6 +137,11 @@ pub mod internal {
             StatesEnd, //
         },
     };
+    #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+    pub use crate::{
+        callbacks::Redirected,
+        redirect::Redirect, //
+    };
     #[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
     pub use crate::{
         callbacks::Wrapping,
@@ -144,11 +149,6 @@ pub mod internal {
             Key,
             Original, //
         },
-    };
-    #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
-    pub use crate::{
-        callbacks::Redirected,
-        redirect::Redirect, //
     };
 }
 
