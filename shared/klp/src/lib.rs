@@ -19,6 +19,7 @@
 //! - The code to fix is assembly or Rust, which ftrace cannot reach: `redirects` of [`livepatch!`], see [`Redirect`].
 //! - The user decides at load time or through sysfs: [`param!`].
 //! - The user shall see how far the patch has come: `files` of [`livepatch!`], each an [`Attribute`].
+//! - The patch must load on one build of the kernel and on no other: [`BuildId`].
 //! - A replacement must be traced by name, or be patched in its turn: [`traceable!`].
 //!
 //! # Callbacks revert, `Drop` only frees
@@ -51,6 +52,7 @@ crate::bindings!(@file "/klp_bindings.rs");
 /// What `pr_err!` and its like print in front of this crate's own messages.
 const __LOG_PREFIX: &[u8] = b"klp\0";
 
+mod build_id;
 mod callbacks;
 mod handover;
 mod layout;
@@ -72,6 +74,7 @@ mod syscall;
 mod sysfs;
 mod traceable;
 
+pub use build_id::BuildId;
 pub use callbacks::{
     Callbacks,
     Slotted,
