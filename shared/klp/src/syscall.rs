@@ -9,9 +9,9 @@
 /// With `CONFIG_ARCH_HAS_SYSCALL_WRAPPER` it has a prefix and takes one argument, a pointer to the `pt_regs` that carry
 /// the arguments of the call; without, it is called `sys_…` and takes the arguments themselves.
 ///
-/// On x86-64 with `CONFIG_IA32_EMULATION` each call has an entry `__ia32_sys_…` (or `__ia32_compat_sys_…`) as well, and a
-/// fix of the one is bypassed by the other: a patch must replace both, and this is not the name of the second. arm64, riscv
-/// and powerpc add none for ordinary calls.
+/// On x86-64 with `CONFIG_IA32_EMULATION` each call with arguments has an entry `__ia32_sys_…` (or `__ia32_compat_sys_…`) as
+/// well, and a fix of the one is bypassed by the other: a patch must replace both, and this is not the name of the second. Of a
+/// call without arguments it is a second name. arm64, riscv and powerpc add none for ordinary calls.
 ///
 /// # Examples
 ///
