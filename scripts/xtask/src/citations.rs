@@ -5,6 +5,7 @@
 //!
 //! Named with a file is a function right before it, as in `f()` and `g()` (`kernel/x.c`), or after a colon, as in
 //! `kernel/x.c`: `f()` …, to the end of the paragraph or the next file. `x.c` alone is the last file of that name on the page.
+//! So is a test: `case_a` and `case_b` in `selftests/test-x.sh`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -60,11 +61,13 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
     let code = pattern(r"`([^`]+)`");
     let path = pattern(r"^([\w.-]+/)*[\w.-]+\.(c|h|S|rs|rst)$");
     let function = pattern(r"^(\w+)\(\)$");
+    let case = pattern(r"^[a-z0-9_]+$");
     let mut found = BTreeSet::new();
     let mut files: Vec<&str> = Vec::new();
     for paragraph in text.split("\n\n").flat_map(|p| p.split("\n|")) {
         // Functions that wait for the file after them, where the last of them ends, and the file before a colon.
         let (mut waiting, mut end, mut before) = (Vec::new(), 0, None);
+        let mut cases = Vec::new();
         for name in code.captures_iter(paragraph) {
             let (Some(all), Some(name)) = (name.get(0), name.get(1)) else {
                 continue;
@@ -72,6 +75,9 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
             let gap = &paragraph[end..all.start()];
             if gap.len() > 40 || gap.contains(['.', ';', ':', ')', '`']) {
                 waiting.clear();
+                cases.clear();
+            } else if gap.contains('(') {
+                cases.clear();
             }
             end = all.end();
             let name = name.as_str();
@@ -80,6 +86,14 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
                 if let Some(file) = before {
                     found.extend(absent(tree, file, function.as_str()));
                 }
+            } else if case.is_match(name) {
+                cases.push(name);
+            } else if name.starts_with("selftests/test-") {
+                let script = format!("\n{}", read_lossy(&root.join(name)));
+                let absent = cases
+                    .drain(..)
+                    .filter(|case| !script.contains(&format!("\n{case}()\n")));
+                found.extend(absent.map(|case| format!("{name} has no {case}")));
             } else if path.is_match(name) {
                 let short = files
                     .iter()
@@ -133,7 +147,10 @@ mod tests {
         .unwrap();
         let text = "`good()` and\n`bad()` (`kernel/x/a.c`). `else()` is not.\n\n\
                     Linux, `kernel/x/a.c`: `fine()` calls\n`gone()`.\n\n| `worse()`, `a.c` |\n\
-                    | `other()` | `kernel/x/b.c` |\n\n`helpers.c`, `book/x.c`, `good()` in `kernel/x`\n";
+                    | `other()` | `kernel/x/b.c` |\n\n`helpers.c`, `book/x.c`, `good()` in `kernel/x`\n\n\
+                    See `one` and `two` in `selftests/test-a.sh`, `three`; of `selftests/test-a.sh`.\n";
+        fs::create_dir_all(dir.path().join("selftests")).unwrap();
+        fs::write(dir.path().join("selftests/test-a.sh"), "one()\n{\n}\n").unwrap();
         let found: Vec<_> = wrong(text, dir.path(), &tree).into_iter().collect();
         assert_eq!(
             found,
@@ -141,6 +158,7 @@ mod tests {
                 "kernel/x/a.c has no bad()",
                 "kernel/x/a.c has no gone()",
                 "kernel/x/a.c has no worse()",
+                "selftests/test-a.sh has no two",
                 "there is no kernel/x/b.c"
             ]
         );
