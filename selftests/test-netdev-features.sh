@@ -711,7 +711,11 @@ module_under_rtnl()
 
 	# Not one callback waits for it.
 	hold_rtnl
-	disable_lp "$LP"
+	write_file "$KLP_SYSFS/$LP/enabled" 0 &
+	wait_for test ! -e "$KLP_SYSFS/$LP" || {
+		kill "$MODPROBE" # before it waits for the callback
+		fail "a callback waits for RTNL"
+	}
 	log_has "$LP: pre_unpatch" || fail "no pre_unpatch"
 	expect_no_log "given back"
 	loaded_under_rtnl
