@@ -224,6 +224,7 @@ fn words(
         .filter(|a| !a.is_empty() && !a.contains('"'));
     let source = ask::source(&facts.source, function)?.into_iter().next();
     Ok(vec![
+        ("@shell@", "#!/bin/bash".to_owned()),
         ("@stem@", stem.to_owned()),
         ("@module@", stem.replace('-', "_")),
         ("@function@", function.to_owned()),

@@ -2,6 +2,8 @@
 
 //! Asks for the state of the patch before this one, for a target that may come at any time.
 
+use core::ops::RangeInclusive;
+
 use kernel::prelude::*;
 use klp::{
     Callbacks,
@@ -14,7 +16,7 @@ klp::livepatch! {
     description: "Livepatch test: whose state a callback finds",
     license: "GPL",
     states: [
-        static NUMBER: u32 = { id: 0x636c_6169, version: 7 },
+        static NUMBER: Number = { id: ID, version: 7 },
     ],
     objects: [
         vmlinux { callbacks: Kernel, },
@@ -22,19 +24,31 @@ klp::livepatch! {
     ],
 }
 
+const ID: usize = 0x636c_6169;
+
+klp::fixed_layout! {
+    struct Number(u32);
+}
+
+// SAFETY: The only patch with this id is this one.
+unsafe impl klp::StateData for Number {
+    const ID: usize = ID;
+    const VERSIONS: RangeInclusive<u32> = 7..=7;
+}
+
 struct Kernel;
 
 #[vtable]
 impl Callbacks for Kernel {
     fn pre_patch(obj: &Object) -> Result {
-        NUMBER.fill(obj, KBox::new(5_u32, GFP_KERNEL)?);
+        NUMBER.fill(obj, KBox::new(Number(5), GFP_KERNEL)?);
         pr_info!("pre_patch: {obj}: keeps 5\n");
         Ok(())
     }
 
     fn post_unpatch(obj: &Object) {
         match NUMBER.take(obj) {
-            Some(number) => pr_info!("post_unpatch: {obj}: kept {}\n", *number),
+            Some(number) => pr_info!("post_unpatch: {obj}: kept {}\n", number.0),
             None => pr_info!("post_unpatch: {obj}: keeps nothing\n"),
         }
     }
@@ -50,9 +64,8 @@ impl Callbacks for Other {
             return Ok(());
         };
         pr_info!("pre_patch: {obj}: version {} before\n", previous.version());
-        // SAFETY: The only patch with this id is this one, whose state is a `u32`.
-        if let Some(number) = unsafe { previous.take::<u32>() } {
-            pr_info!("pre_patch: {obj}: took {}\n", *number);
+        if let Some(number) = previous.take::<Number>() {
+            pr_info!("pre_patch: {obj}: took {}\n", number.0);
         }
         Ok(())
     }
