@@ -10,7 +10,7 @@
 . "$(dirname "$0")/functions.sh"
 . "$(dirname "$0")/lock_order.sh"
 
-SAMPLES=(asm_trampoline deferred_work failing_pre_patch netdev_features shadow_data state_handover "sysctl_update when=pre"
+SAMPLES=(asm_trampoline deferred_work failing_pre_patch function_fix netdev_features shadow_data state_handover "sysctl_update when=pre"
 	"sysctl_update when=post")
 
 require_config CONFIG_PROVE_LOCKING=y
