@@ -38,12 +38,12 @@ klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allow
 ifndef CONFIG_CC_IS_CLANG
 klp-gcc-only := $(shell sed -n '/^bindgen_skip_c_flags := /,/[^\\]$$/{s/.*:=//;s/\\$$//;p}' $(srctree)/rust/Makefile)
 klp-bindgen-target := $(shell sed -n 's/^BINDGEN_TARGET_$(SRCARCH)[[:space:]]*:= *//p' $(srctree)/rust/Makefile)
-klp-clang-flags := -w --target=$(klp-bindgen-target)
+klp-clang-flags := --target=$(klp-bindgen-target)
 endif
 
 quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
       cmd_klp_bindgen = $(BINDGEN) $< $(klp-bindgen-common) $(klp-opaque) $(klp-flags) -o $@ -- \
-	$(filter-out $(klp-gcc-only) $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) $(klp-clang-flags) -fno-builtin \
+	$(filter-out $(klp-gcc-only) $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) $(klp-clang-flags) -w -fno-builtin \
 	-D__BINDGEN__ -DMODULE
 
 $(obj)/klp_bindings.rs: private klp-flags = $(klp-bindings-flags)

@@ -25,6 +25,7 @@ use btf_rs::Btf;
 
 use crate::module;
 use crate::prototype::Prototype;
+use crate::xtask;
 
 /// Copies what the guest's kernel tells into the folder that it may write to.
 const ASK: &str = r#"set -e
@@ -159,6 +160,32 @@ impl Facts {
         bytes.map_or(Ok(Vec::new()), |bytes| module::inlined_into(&bytes, name))
     }
 
+    /// The functions of vmlinux that a livepatch can replace as they are: one symbol, traced, for good, without copies.
+    pub fn traced_functions(&self) -> Vec<String> {
+        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut init = ("", "");
+        let mut good = Vec::new();
+        for line in self.kallsyms.lines() {
+            let Some((address, kind, name, None)) = symbol(line) else {
+                continue;
+            };
+            let base = name.split('.').next().unwrap_or(name);
+            *count.entry(base).or_default() += usize::from(!name.ends_with(".cold"));
+            match name {
+                "_sinittext" => init.0 = address,
+                "_einittext" => init.1 = address,
+                _ if matches!(kind, 't' | 'T') => good.push((address, name)),
+                _ => {}
+            }
+        }
+        good.retain(|(address, name)| {
+            count.get(name) == Some(&1)
+                && !(init.0..init.1).contains(address)
+                && is_traced(&self.traced, address)
+        });
+        good.into_iter().map(|(_, name)| name.to_owned()).collect()
+    }
+
     /// May no kprobe be on it?
     pub fn is_blacklisted(&self, name: &str) -> bool {
         self.blacklist
@@ -218,10 +245,7 @@ fn ask(dir: &Path) -> Result<()> {
     fs::create_dir_all(&aside).with_context(|| format!("creating {}", aside.display()))?;
     fs::write(aside.join("ask"), ASK).context("writing the guest's script")?;
     eprintln!("asking the kernel for its functions, for once");
-    let line = env::var("XTASK").context("XTASK is not set: run it as `cargo xtask ask`")?;
-    let mut own = line.lines();
-    let status = Command::new(own.next().unwrap_or_default())
-        .args(own)
+    let status = xtask()?
         .args(["shell", "--no-build", "--writable"])
         .arg(&aside)
         .arg("--")
@@ -281,6 +305,11 @@ fn addresses(text: &str) -> BTreeSet<u64> {
         .collect()
 }
 
+/// May ftrace be at a function's beginning, or behind its ENDBR? Names will not do: several symbols may be one function.
+fn is_traced(traced: &BTreeSet<u64>, address: &str) -> bool {
+    u64::from_str_radix(address, 16).is_ok_and(|at| traced.range(at..at + 16).next().is_some())
+}
+
 fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbols {
     let mut symbols = Symbols::default();
     let mut addresses = Vec::new();
@@ -303,11 +332,7 @@ fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbols {
             _ => {}
         }
     }
-    // One is at a function's beginning, or behind its ENDBR. Names will not do: several symbols may be one function.
-    let is_traced = |address: &&&str| {
-        u64::from_str_radix(address, 16).is_ok_and(|at| traced.range(at..at + 16).next().is_some())
-    };
-    symbols.traced = addresses.iter().filter(is_traced).count();
+    symbols.traced = addresses.iter().filter(|a| is_traced(traced, a)).count();
     // As text of one length they have the order of numbers.
     symbols.init = addresses.iter().any(|a| (init.0..init.1).contains(a));
     symbols

@@ -9,13 +9,16 @@
 mod ask;
 mod facts;
 mod findings;
+mod made;
 mod module;
 mod new;
 mod prototype;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -43,6 +46,9 @@ fn main() -> ExitCode {
             new::run(&facts, Path::new(root), name, function, Some(object))
                 .map(|made| u8::from(!made))
         }
+        ["made", root, count, seed] => {
+            made::run(&mut facts, Path::new(root), count.parse()?, seed.parse()?)
+        }
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),
     });
@@ -53,6 +59,15 @@ fn main() -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+/// `cargo xtask` with the kernel that was chosen.
+fn xtask() -> Result<Command> {
+    let line = env::var("XTASK").context("XTASK is not set: run it as `cargo xtask ask`")?;
+    let mut words = line.lines();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    Ok(command)
 }
 
 fn name(file: &str) -> &str {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
@@ -53,7 +54,7 @@ const FILES: [(&str, &str); 7] = [
 /// The line of the summary that new chapters come before.
 const AFTER_SAMPLES: &str = "- [From sample to your own patch](own-patch.md)\n";
 
-/// Makes the files; nothing is overwritten, and what was half-made is removed.
+/// Asks whether the function can be replaced, and makes the files if it can.
 pub fn run(
     facts: &Facts,
     root: &Path,
@@ -63,10 +64,7 @@ pub fn run(
 ) -> Result<bool> {
     let stem = name.replace('_', "-");
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if stem.is_empty()
-        || !stem.chars().all(good)
-        || !stem.starts_with(|c: char| c.is_ascii_lowercase())
-    {
+    if !stem.chars().all(good) || !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
         bail!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first");
     }
     let object = match object {
@@ -81,14 +79,35 @@ pub fn run(
         eprintln!("preflight: a livepatch cannot replace it as it is, so nothing was made");
         return Ok(false);
     }
-    let words = words(facts, &stem, function, &object)?;
+    println!();
+    for path in make(facts, root, &stem, function, &object)? {
+        println!(
+            "made {}",
+            path.strip_prefix(root).unwrap_or(&path).display()
+        );
+    }
+    let module = stem.replace('-', "_");
+    println!("next: look for FIX in samples/{stem}/{module}.rs, then");
+    println!("  cargo xtask preflight {stem}\n  cargo xtask test {stem} --bless");
+    Ok(true)
+}
+
+/// Makes the files; nothing is overwritten, and what was half-made is removed.
+pub fn make(
+    facts: &Facts,
+    root: &Path,
+    stem: &str,
+    function: &str,
+    object: &Object,
+) -> Result<Vec<PathBuf>> {
+    let words = words(facts, stem, function, object)?;
     let fill = |text: &str| {
         words.iter().fold(text.to_owned(), |text, (word, value)| {
             text.replace(word, value)
         })
     };
     let mut made = Vec::new();
-    let done = FILES.iter().try_for_each(|(path, text)| {
+    let files = FILES.iter().try_for_each(|(path, text)| {
         let path = root.join(fill(path));
         if path.exists() {
             bail!("{} is there already", path.display());
@@ -100,8 +119,8 @@ pub fn run(
         made.push(path);
         Ok(())
     });
-    let summary = root.join("book/src/SUMMARY.md");
-    let done = done.and_then(|()| {
+    let done = files.and_then(|()| {
+        let summary = root.join("book/src/SUMMARY.md");
         let text = fs::read_to_string(&summary).context("reading the book's summary")?;
         let line = fill("  - [@function@](samples/@stem@.md)\n");
         fs::write(
@@ -110,27 +129,23 @@ pub fn run(
         )
         .context("writing the book's summary")
     });
-    if done.is_err() {
+    if let Err(error) = done {
         for path in &made {
             let _ = fs::remove_file(path);
             let _ = path.parent().map(fs::remove_dir);
         }
-        return done.map(|()| false);
+        return Err(error);
     }
-    let test = root.join(fill("selftests/test-@stem@.sh"));
-    let _ = Command::new("chmod").arg("+x").arg(test).status();
-    // What rustfmt makes of long lines is its business.
-    let _ = Command::new("rustfmt")
-        .args(["--edition", "2021", "--config-path"])
-        .arg(root)
-        .arg(&made[4])
+    let _ = Command::new("chmod")
+        .arg("+x")
+        .arg(root.join(fill("selftests/test-@stem@.sh")))
         .status();
-    println!();
-    for path in &made {
-        println!("made {}", path.strip_prefix(root).unwrap_or(path).display());
-    }
-    println!("{}", fill("next: look for FIX in samples/@stem@/@module@.rs, then\n  cargo xtask preflight @stem@\n  cargo xtask test @stem@ --bless"));
-    Ok(true)
+    // What long lines become is rustfmt's business.
+    let _ = Command::new("rustfmt")
+        .args(["--edition", "2021"])
+        .arg(root.join(fill("samples/@stem@/@module@.rs")))
+        .status();
+    Ok(made)
 }
 
 fn words(

@@ -42,7 +42,7 @@
 /// alone: where the object is not patched it leads nowhere. Tracers of the function see the call of the replacement, not this one.
 /// A task in the original holds up a transition as one in the replacement does, which is on its stack.
 ///
-/// On x86-64 with static calls; a function that does not begin with the call of ftrace refuses the patch with `EINVAL`
+/// The patch gets a pre_patch of klp's own for it, before the author's. On x86-64 with static calls; a function that does not begin with the call of ftrace refuses the patch with `EINVAL`
 /// (`arch/x86/kernel/static_call.c`). A function that takes any number of arguments cannot be called on with what it was called
 /// with.
 ///

@@ -47,7 +47,7 @@ const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host
     }
 }
 
-pub const ALL: [Host; 9] = [
+pub const ALL: [Host; 10] = [
     host("fmt", 10, false, false),
     host("tidy", 10, false, false),
     host("shellcheck", 60, false, false),
@@ -57,6 +57,7 @@ pub const ALL: [Host; 9] = [
     host("refused", 120, false, true),
     host("book", 400, true, true),
     host("preflight", 90, false, true),
+    host("made", 120, false, true),
 ];
 
 /// Run it.
@@ -85,6 +86,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         ],
         "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
         "preflight" => ktap_cases(&mut packages::preflight_expected(args)?, &log)?,
+        "made" => ktap_cases(&mut packages::made(args)?, &log)?,
         "refused" => refused(args, &log)?,
         _ => the_book(args, &log)?,
     };

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! `made COUNT SEED`: livepatches of functions drawn by lot, made by `new`, built, looked at, loaded and removed. As KTAP.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::examine;
+use crate::facts::Facts;
+use crate::facts::Object;
+use crate::new;
+use crate::xtask;
+
+/// One in a module beside those of vmlinux.
+const IN_MODULE: (&str, &str) = ("virtio_net", "virtnet_open");
+
+/// Loads each of the modules, lets the machine do something, and takes them away again; prints the names of those that did it all.
+const TRY: &str = r#"cd "$1" && shift
+settled() { for _ in $(seq 600); do [ "$(cat "$1" 2>/dev/null || echo 0)" = 0 ] && return; sleep 0.1; done; return 1; }
+modprobe virtio_net
+for m; do insmod "$m.ko" && settled "/sys/kernel/livepatch/$m/transition" || echo "$m: cannot be loaded"; done
+ip link set lo up; ping -c 2 -i 0.2 127.0.0.1; find /proc/self /sys/class -maxdepth 2 | wc -l; dd if=/dev/zero of=/tmp/x bs=64k count=64; sync
+for m; do
+	echo 0 > "/sys/kernel/livepatch/$m/enabled"
+	for _ in $(seq 600); do [ -e "/sys/kernel/livepatch/$m" ] || break; sleep 0.1; done
+	rmmod "$m" && echo "done: $m"
+done
+"#;
+
+/// Draws `count` functions by `seed`, and tries them.
+pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<u8> {
+    let dir = root.join("target/preflight/made");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(dir.join("book/src"))
+        .with_context(|| format!("creating {}", dir.display()))?;
+    fs::write(dir.join("book/src/SUMMARY.md"), "").context("writing a summary")?;
+    std::os::unix::fs::symlink(root.join("shared"), dir.join("shared"))
+        .context("linking the crate")?;
+
+    // Without a common factor a stride comes by every function once.
+    let all = facts.traced_functions();
+    let mut at = seed.wrapping_mul(7919) % all.len().max(1);
+    let mut made = Vec::new();
+    let module = Object::new(IN_MODULE.0);
+    make(facts, &dir, &mut made, IN_MODULE.1, &module)?;
+    for _ in 0..50 * count {
+        if made.len() > count {
+            break;
+        }
+        at = (at + 10_007) % all.len();
+        // What has a prototype that Rust can pass on.
+        let _ = make(facts, &dir, &mut made, &all[at], &Object::Vmlinux);
+    }
+
+    println!("KTAP version 1\n1..{}\n# seed {seed}", 2 * made.len());
+    let mut failed = 0;
+    let mut nr = 0;
+    let mut case = |good: bool, name: &str| {
+        nr += 1;
+        failed |= u8::from(!good);
+        println!("{} {nr} {name}", if good { "ok" } else { "not ok" });
+    };
+    let out = dir.join("modules");
+    fs::create_dir_all(&out).context("creating a folder")?;
+    for (module, function) in &made {
+        let built = build(
+            &dir.join("samples").join(module.replace('_', "-")),
+            &out,
+            module,
+        );
+        let said = match built
+            .and_then(|()| examine(facts, &out.join(format!("{module}.ko")).to_string_lossy()))
+        {
+            Ok(Some(findings)) => findings.iter().map(ToString::to_string).collect(),
+            Ok(None) => vec!["it is no livepatch".to_owned()],
+            Err(error) => vec![format!("{error:#}")],
+        };
+        said.iter()
+            .flat_map(|text| text.lines())
+            .for_each(|line| println!("# {line}"));
+        case(
+            said.is_empty(),
+            &format!("{module}, of {function}, is built and clean"),
+        );
+    }
+    fs::write(dir.join("try"), TRY).context("writing the guest's script")?;
+    let guest = xtask()?
+        .args([
+            "shell",
+            "--no-build",
+            "--nics",
+            "1",
+            "--timeout",
+            "900",
+            "--",
+            "bash",
+        ])
+        .arg(dir.join("try"))
+        .arg(&out)
+        .args(made.iter().map(|(module, _)| module))
+        .stdin(Stdio::null())
+        .output()
+        .context("starting a guest")?;
+    let said = String::from_utf8_lossy(&guest.stdout) + String::from_utf8_lossy(&guest.stderr);
+    if !guest.status.success() {
+        said.lines().for_each(|line| println!("# {line}"));
+    }
+    for (module, function) in &made {
+        let good = guest.status.success() && said.contains(&format!("done: {module}\n"));
+        case(
+            good,
+            &format!("{module}, of {function}, is loaded and removed"),
+        );
+    }
+    Ok(failed)
+}
+
+fn make(
+    facts: &Facts,
+    dir: &Path,
+    made: &mut Vec<(String, String)>,
+    function: &str,
+    object: &Object,
+) -> Result<()> {
+    let stem = format!("made-{}", made.len());
+    new::make(facts, dir, &stem, function, object)?;
+    made.push((stem.replace('-', "_"), function.to_owned()));
+    Ok(())
+}
+
+/// Builds a sample's folder as `make` does it by hand.
+fn build(folder: &Path, out: &Path, module: &str) -> Result<()> {
+    let said = xtask()?
+        .args(["kernel", "--make"])
+        .output()
+        .context("asking for the kernel")?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let made = Command::new("make")
+        .args(["--silent", "--no-print-directory", "-C"])
+        .arg(folder)
+        .args(said.split_whitespace())
+        .args(env::var("KLP_PREBUILT").map(|folder| format!("KLP_PREBUILT={folder}")))
+        .env_remove("LD_LIBRARY_PATH")
+        .env_remove("KDIR")
+        .output()
+        .context("starting make")?;
+    if !made.status.success() {
+        bail!("{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let file = format!("{module}.ko");
+    fs::rename(folder.join(&file), out.join(&file)).with_context(|| format!("moving {file}"))
+}
