@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -105,8 +107,13 @@ fn build_and_tell(
         name: "klp".to_owned(),
         source: paths::root().join("shared/klp"),
     };
-    if !is_fresh(kernel, &klp, &output.join("klp/libklp.rmeta")) {
+    let made = output.join("klp/made");
+    if !is_fresh(kernel, &klp, &made) {
+        let began = SystemTime::now();
         build_folder(kernel, &klp, &output)?;
+        File::create(&made)
+            .and_then(|file| file.set_modified(began))
+            .with_context(|| format!("writing {}", made.display()))?;
     }
 
     let built = Mutex::new(BTreeSet::new());
@@ -134,7 +141,7 @@ fn build_and_tell(
     Ok(modules)
 }
 
-/// Is `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.
+/// Is the file `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.
 fn is_fresh(kernel: &Kernel, klp: &ModuleFolder, made: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let files = WalkDir::new(&klp.source).into_iter().flatten();
