@@ -17,22 +17,35 @@ const BUILT_IN: [&str; 14] = [
     "mm", "net", "security", "sound",
 ];
 
-/// Prints what is known; the answer is whether a livepatch can replace it as it is.
-pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<bool> {
-    let objects = match object {
-        Some(name) => vec![Object::new(name)],
+/// What is known, for whoever goes on with it.
+pub struct Answer {
+    /// A livepatch can replace the function as it is.
+    pub can: bool,
+    pub object: Object,
+    /// File and line of what looks like the definition.
+    pub source: Option<String>,
+}
+
+/// Prints what is known.
+pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<Answer> {
+    let (object, others) = match object {
+        Some(name) => (Object::new(name), Vec::new()),
         None => facts.objects_with(function),
     };
-    let object = objects.first().cloned().unwrap_or(Object::Vmlinux);
     println!("{function} in {object}, Linux {}", facts.release);
     let say = |what: &str, text: &str| println!("  {what:<10} {text}");
-    for other in objects.iter().skip(1) {
+    for other in others {
         say("also in", &other.to_string());
     }
-    let Some(symbols) = facts.symbols(&object, function)? else {
+    let Some(code) = facts.code(&object)? else {
         say("there", &format!("no: this kernel has no module {object}"));
-        return Ok(false);
+        return Ok(Answer {
+            can: false,
+            object,
+            source: None,
+        });
     };
+    let symbols = code.symbols(function)?;
     let clones = symbols.clones.join(", ");
     let (can, there) = match symbols.code {
         _ if symbols.all > 0 && symbols.code == 0 => (false, "no: it is data, which a callback changes".to_owned()),
@@ -68,14 +81,14 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<bool> 
             },
         );
     }
-    let inlined = facts.inlined_into(&object, function)?;
+    let inlined = code.inlined_into(function)?;
     if !inlined.is_empty() {
         say(
             "inlined",
             &format!("into {}: replace these as well", inlined.join(", ")),
         );
     }
-    match facts.prototype(&object, function)? {
+    match code.prototype(function)? {
         Some(prototype) if !traced && prototype.is_bare() => {
             say(
                 "in C",
@@ -88,14 +101,19 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<bool> 
         }
         None => say("in C", "BTF does not have it: read the source"),
     }
-    for line in source(&facts.source, function)? {
-        say("source", &line);
+    let sources = source(&facts.source, function)?;
+    for line in &sources {
+        say("source", line);
     }
-    Ok(can && traced)
+    Ok(Answer {
+        can: can && traced,
+        object,
+        source: sources.into_iter().next(),
+    })
 }
 
-/// File and line of what looks like the definition.
-pub fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
+/// The places of what looks like the definition.
+fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
     let word = function.split('.').next().unwrap_or(function);
     if !word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Ok(Vec::new());

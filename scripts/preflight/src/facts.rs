@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,6 +23,8 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use btf_rs::Btf;
+use walkdir::DirEntry;
+use walkdir::WalkDir;
 
 use crate::module;
 use crate::prototype::Prototype;
@@ -124,46 +127,21 @@ impl Facts {
         self.modules.dedup();
     }
 
-    /// The symbols of `name` in `object`; `None` where the kernel has no such module.
-    pub fn symbols(&self, object: &Object, name: &str) -> Result<Option<Symbols>> {
-        match object {
-            Object::Vmlinux => Ok(Some(in_vmlinux(&self.kallsyms, &self.traced, name))),
-            Object::Module(module) => self
-                .module_file(module)?
-                .map(|bytes| module::symbols(&bytes, name))
-                .transpose(),
-        }
-    }
-
-    /// The prototype of `name` in `object`, where BTF has it.
-    pub fn prototype(&self, object: &Object, name: &str) -> Result<Option<Prototype>> {
-        let Object::Module(module) = object else {
-            return Ok(Prototype::from_btf(&self.btf, name));
-        };
-        let Some(bytes) = self.module_file(module)? else {
-            return Ok(None);
-        };
-        let Some(section) = module::section(&bytes, ".BTF")? else {
-            return module::prototype(&bytes, name);
-        };
-        let btf = Btf::from_split_bytes(&section, &self.btf)
-            .with_context(|| format!("reading the BTF of {module}"))?;
-        Ok(Prototype::from_btf(&btf, name))
-    }
-
-    /// The functions of `object` that have the code of `name` in them, where debug information tells.
-    pub fn inlined_into(&self, object: &Object, name: &str) -> Result<Vec<String>> {
-        let Object::Module(module) = object else {
-            return Ok(Vec::new());
-        };
-        let bytes = self.module_file(module)?;
-        bytes.map_or(Ok(Vec::new()), |bytes| module::inlined_into(&bytes, name))
+    /// The code of `object`; `None` where the kernel has no such module.
+    pub fn code(&self, object: &Object) -> Result<Option<Code<'_>>> {
+        Ok(match object {
+            Object::Vmlinux => Some(Code::Vmlinux(self)),
+            Object::Module(module) => {
+                let bytes = self.module_file(module)?;
+                bytes.map(|bytes| Code::Module(self, bytes))
+            }
+        })
     }
 
     /// The functions of vmlinux that a livepatch can replace as they are: one symbol, traced, for good, without copies.
     pub fn traced_functions(&self) -> Vec<String> {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut init = ("", "");
+        let init = init_text(&self.kallsyms);
         let mut good = Vec::new();
         for line in self.kallsyms.lines() {
             let Some((address, kind, name, None)) = symbol(line) else {
@@ -171,16 +149,13 @@ impl Facts {
             };
             let base = name.split('.').next().unwrap_or(name);
             *count.entry(base).or_default() += usize::from(!name.ends_with(".cold"));
-            match name {
-                "_sinittext" => init.0 = address,
-                "_einittext" => init.1 = address,
-                _ if matches!(kind, 't' | 'T') => good.push((address, name)),
-                _ => {}
+            if matches!(kind, 't' | 'T') {
+                good.push((address, name));
             }
         }
         good.retain(|(address, name)| {
             count.get(name) == Some(&1)
-                && !(init.0..init.1).contains(address)
+                && !init.contains(address)
                 && is_traced(&self.traced, address)
         });
         good.into_iter().map(|(_, name)| name.to_owned()).collect()
@@ -193,21 +168,17 @@ impl Facts {
             .any(|line| line.rsplit('\t').next() == Some(name))
     }
 
-    /// The names of modules that have `name`, for who did not say which object.
-    pub fn objects_with(&self, name: &str) -> Vec<Object> {
-        let mut objects = BTreeMap::new();
-        for line in self.kallsyms.lines() {
-            let Some((_, _, symbol, module)) = symbol(line) else {
-                continue;
-            };
-            if symbol == name {
-                objects.insert(module.unwrap_or("vmlinux").to_owned(), ());
-            }
-        }
-        objects
-            .into_keys()
-            .map(|object| Object::new(&object))
-            .collect()
+    /// The object that has `name`, for who did not say which one, and others that have it as well.
+    pub fn objects_with(&self, name: &str) -> (Object, Vec<Object>) {
+        let has = |line| symbol(line).filter(|(_, _, symbol, _)| *symbol == name);
+        let objects: BTreeSet<&str> = self
+            .kallsyms
+            .lines()
+            .filter_map(has)
+            .map(|(_, _, _, module)| module.unwrap_or("vmlinux"))
+            .collect();
+        let mut objects = objects.into_iter().map(Object::new);
+        (objects.next().unwrap_or(Object::Vmlinux), objects.collect())
     }
 
     /// The module's file, unpacked.
@@ -235,6 +206,43 @@ impl Facts {
             bail!("{unpack} cannot unpack {}", file.display());
         }
         Ok(Some(unpacked.stdout))
+    }
+}
+
+/// An object's code: that of the kernel, or a module's file.
+pub enum Code<'a> {
+    Vmlinux(&'a Facts),
+    Module(&'a Facts, Vec<u8>),
+}
+
+impl Code<'_> {
+    /// The symbols of a name.
+    pub fn symbols(&self, name: &str) -> Result<Symbols> {
+        match self {
+            Code::Vmlinux(facts) => Ok(in_vmlinux(&facts.kallsyms, &facts.traced, name)),
+            Code::Module(_, bytes) => module::symbols(bytes, name),
+        }
+    }
+
+    /// The prototype of a function, where BTF has it, or DWARF of a module without BTF.
+    pub fn prototype(&self, name: &str) -> Result<Option<Prototype>> {
+        let (facts, bytes) = match self {
+            Code::Vmlinux(facts) => return Ok(Prototype::from_btf(&facts.btf, name)),
+            Code::Module(facts, bytes) => (facts, bytes),
+        };
+        let Some(section) = module::section(bytes, ".BTF")? else {
+            return module::prototype(bytes, name);
+        };
+        let btf = Btf::from_split_bytes(&section, &facts.btf).context("reading a module's BTF")?;
+        Ok(Prototype::from_btf(&btf, name))
+    }
+
+    /// The functions that have the code of `name` in them, where debug information tells.
+    pub fn inlined_into(&self, name: &str) -> Result<Vec<String>> {
+        match self {
+            Code::Vmlinux(_) => Ok(Vec::new()),
+            Code::Module(_, bytes) => module::inlined_into(bytes, name),
+        }
     }
 }
 
@@ -266,24 +274,15 @@ fn ask(dir: &Path) -> Result<()> {
 
 /// `module`'s file below `folder`, whatever it is packed by; dashes are as good as underscores.
 fn find(folder: &Path, module: &str) -> Option<PathBuf> {
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).ok()?.flatten() {
-            let name = entry.file_name().to_string_lossy().replace('-', "_");
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(_)
-                    if name
-                        .split_once(".ko")
-                        .is_some_and(|(stem, _)| stem == module) =>
-                {
-                    return Some(entry.path());
-                }
-                _ => {}
-            }
-        }
-    }
-    None
+    let is_it = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy().replace('-', "_");
+        !entry.file_type().is_dir()
+            && name
+                .split_once(".ko")
+                .is_some_and(|(stem, _)| stem == module)
+    };
+    let mut files = WalkDir::new(folder).into_iter().flatten();
+    files.find(is_it).map(DirEntry::into_path)
 }
 
 /// Address, type, name and module of a line of kallsyms.
@@ -310,31 +309,36 @@ fn is_traced(traced: &BTreeSet<u64>, address: &str) -> bool {
     u64::from_str_radix(address, 16).is_ok_and(|at| traced.range(at..at + 16).next().is_some())
 }
 
+/// The addresses of what is freed when the kernel has started; as text of one length they have the order of numbers.
+fn init_text(kallsyms: &str) -> Range<&str> {
+    let address = |wanted| {
+        let mut found = kallsyms.lines().filter_map(symbol);
+        let found = found.find(|(_, _, name, module)| *name == wanted && module.is_none());
+        found.map_or("", |(address, ..)| address)
+    };
+    address("_sinittext")..address("_einittext")
+}
+
 fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbols {
     let mut symbols = Symbols::default();
     let mut addresses = Vec::new();
-    let mut init = ("", "");
     for line in kallsyms.lines() {
         let Some((address, kind, name, None)) = symbol(line) else {
             continue;
         };
-        match name {
-            "_sinittext" => init.0 = address,
-            "_einittext" => init.1 = address,
-            _ if name == wanted => {
-                symbols.all += 1;
-                if matches!(kind, 't' | 'T' | 'w' | 'W') {
-                    symbols.code += 1;
-                    addresses.push(address);
-                }
+        if name == wanted {
+            symbols.all += 1;
+            if matches!(kind, 't' | 'T' | 'w' | 'W') {
+                symbols.code += 1;
+                addresses.push(address);
             }
-            _ if is_clone(wanted, name) => symbols.clones.push(name.to_owned()),
-            _ => {}
+        } else if is_clone(wanted, name) {
+            symbols.clones.push(name.to_owned());
         }
     }
     symbols.traced = addresses.iter().filter(|a| is_traced(traced, a)).count();
-    // As text of one length they have the order of numbers.
-    symbols.init = addresses.iter().any(|a| (init.0..init.1).contains(a));
+    let init = init_text(kallsyms);
+    symbols.init = addresses.iter().any(|address| init.contains(address));
     symbols
 }
 

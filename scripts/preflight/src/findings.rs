@@ -131,20 +131,18 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
     }
     for entry in &patched {
         let symbol = format!("{}:{}", entry.object, entry.function);
-        let mut untraced = false;
-        match facts.symbols(&entry.object, &entry.function)? {
-            None => findings.push(finding(
+        let Some(code) = facts.code(&entry.object)? else {
+            findings.push(finding(
                 Grade::Wrong,
                 &symbol,
                 format!("this kernel has no module {}", entry.object),
                 "for what is built in say `vmlinux`; the core waits for a module of this name for ever",
-            )),
-            Some(symbols) => {
-                findings.extend(entry_findings(entry, &symbols, &symbol, facts));
-                untraced = symbols.traced == 0;
-            }
-        }
-        let inlined = facts.inlined_into(&entry.object, &entry.function)?;
+            ));
+            continue;
+        };
+        let symbols = code.symbols(&entry.function)?;
+        findings.extend(entry_findings(entry, &symbols, &symbol, facts));
+        let inlined = code.inlined_into(&entry.function)?;
         if !inlined.is_empty() {
             findings.push(finding(
                 Grade::Warning,
@@ -153,10 +151,10 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
                 "it was inlined there, and stays as it is: replace these as well",
             ));
         }
-        let Some(old) = facts.prototype(&entry.object, &entry.function)? else {
+        let Some(old) = code.prototype(&entry.function)? else {
             continue;
         };
-        if untraced && old.is_bare() {
+        if symbols.traced == 0 && old.is_bare() {
             continue;
         }
         if let Some(differs) = entry.new.as_ref().and_then(|new| old.differs(new)) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `made COUNT SEED`: livepatches of functions drawn by lot, made by `new`, built, looked at, loaded and removed. As KTAP.
+//! `made CHECKOUT COUNT SEED WORD…`: livepatches of functions drawn by lot, made by `new`, built by `make WORD…`, looked at, loaded
+//! and removed. As KTAP.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -35,7 +35,13 @@ done
 "#;
 
 /// Draws `count` functions by `seed`, and tries them.
-pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<u8> {
+pub fn run(
+    facts: &mut Facts,
+    root: &Path,
+    count: usize,
+    seed: usize,
+    make_words: &[&str],
+) -> Result<u8> {
     let dir = root.join("target/preflight/made");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(dir.join("book/src"))
@@ -74,6 +80,7 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
             &dir.join("samples").join(module.replace('_', "-")),
             &out,
             module,
+            make_words,
         );
         let said = match built
             .and_then(|()| examine(facts, &out.join(format!("{module}.ko")).to_string_lossy()))
@@ -130,25 +137,19 @@ fn make(
     object: &Object,
 ) -> Result<()> {
     let stem = format!("made-{}", made.len());
-    new::make(facts, dir, &stem, function, object)?;
+    new::make(facts, dir, &stem, function, object, None)?;
     made.push((stem.replace('-', "_"), function.to_owned()));
     Ok(())
 }
 
-/// Builds a sample's folder as `make` does it by hand.
-fn build(folder: &Path, out: &Path, module: &str) -> Result<()> {
-    let said = xtask()?
-        .args(["kernel", "--make"])
-        .output()
-        .context("asking for the kernel")?;
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+/// Builds a sample's folder as one does it by hand.
+fn build(folder: &Path, out: &Path, module: &str, words: &[&str]) -> Result<()> {
     let made = Command::new("make")
         .args(["--silent", "--no-print-directory", "-C"])
         .arg(folder)
-        .args(said.split_whitespace())
-        .args(env::var("KLP_PREBUILT").map(|folder| format!("KLP_PREBUILT={folder}")))
+        .args(words)
+        // Cargo's, when it runs us: rustc has libraries of its own.
         .env_remove("LD_LIBRARY_PATH")
-        .env_remove("KDIR")
         .output()
         .context("starting make")?;
     if !made.status.success() {

@@ -2,8 +2,8 @@
 
 //! `cargo xtask ask` and `cargo xtask preflight`: what insmod would say of a livepatch, before it is loaded.
 //!
-//! `xtask` starts it with `ask FUNCTION [OBJECT]`, `new CHECKOUT NAME FUNCTION [OBJECT]` or `preflight [--json] MODULE.ko…`, with the command line of itself in `XTASK`,
-//! a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
+//! `xtask` starts it with `ask FUNCTION [OBJECT]`, `new CHECKOUT NAME FUNCTION [OBJECT]` or `preflight [--json] MODULE.ko…`, and in
+//! the tests with `expect` and `made`; with the command line of itself in `XTASK`, a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
 //! folder that keeps its answers).
 
 mod ask;
@@ -33,21 +33,20 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = Facts::open().and_then(|mut facts| match words.as_slice() {
-        ["ask", function] => ask::run(&facts, function, None).map(|yes| u8::from(!yes)),
-        ["ask", function, object] => {
-            ask::run(&facts, function, Some(object)).map(|yes| u8::from(!yes))
+        ["ask", function, object @ ..] if object.len() < 2 => {
+            let answer = ask::run(&facts, function, object.first().copied())?;
+            Ok(u8::from(!answer.can))
+        }
+        ["new", root, name, function, object @ ..] if object.len() < 2 => {
+            let object = object.first().copied();
+            let made = new::run(&facts, Path::new(root), name, function, object)?;
+            Ok(u8::from(!made))
         }
         ["preflight", "--json", files @ ..] => preflight(&mut facts, files, true),
         ["preflight", files @ ..] => preflight(&mut facts, files, false),
-        ["new", root, name, function] => {
-            new::run(&facts, Path::new(root), name, function, None).map(|made| u8::from(!made))
-        }
-        ["new", root, name, function, object] => {
-            new::run(&facts, Path::new(root), name, function, Some(object))
-                .map(|made| u8::from(!made))
-        }
-        ["made", root, count, seed] => {
-            made::run(&mut facts, Path::new(root), count.parse()?, seed.parse()?)
+        ["made", root, count, seed, make @ ..] => {
+            let (count, seed) = (count.parse()?, seed.parse()?);
+            made::run(&mut facts, Path::new(root), count, seed, make)
         }
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),

@@ -67,20 +67,13 @@ pub fn run(
     if !stem.chars().all(good) || !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
         bail!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first");
     }
-    let object = match object {
-        Some(name) => Object::new(name),
-        None => facts
-            .objects_with(function)
-            .into_iter()
-            .next()
-            .unwrap_or(Object::Vmlinux),
-    };
-    if !ask::run(facts, function, Some(&object.to_string()))? {
+    let answer = ask::run(facts, function, object)?;
+    if !answer.can {
         eprintln!("preflight: a livepatch cannot replace it as it is, so nothing was made");
         return Ok(false);
     }
     println!();
-    for path in make(facts, root, &stem, function, &object)? {
+    for path in make(facts, root, &stem, function, &answer.object, answer.source)? {
         println!(
             "made {}",
             path.strip_prefix(root).unwrap_or(&path).display()
@@ -99,8 +92,9 @@ pub fn make(
     stem: &str,
     function: &str,
     object: &Object,
+    source: Option<String>,
 ) -> Result<Vec<PathBuf>> {
-    let words = words(facts, stem, function, object)?;
+    let words = words(facts, stem, function, object, source)?;
     let fill = |text: &str| {
         words.iter().fold(text.to_owned(), |text, (word, value)| {
             text.replace(word, value)
@@ -153,8 +147,10 @@ fn words(
     stem: &str,
     function: &str,
     object: &Object,
+    source: Option<String>,
 ) -> Result<Vec<(&'static str, String)>> {
-    let Some(prototype) = facts.prototype(object, function)? else {
+    let code = facts.code(object)?;
+    let Some(prototype) = code.map_or(Ok(None), |code| code.prototype(function))? else {
         bail!("BTF does not have the prototype of {function}: copy a sample, and read the source");
     };
     let values = || prototype.arguments.iter().chain([&prototype.returns]);
@@ -237,7 +233,6 @@ fn words(
     let author = git
         .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
         .filter(|a| !a.is_empty() && !a.contains('"'));
-    let source = ask::source(&facts.source, function)?.into_iter().next();
     Ok(vec![
         ("@shell@", "#!/bin/bash".to_owned()),
         ("@stem@", stem.to_owned()),

@@ -43,21 +43,37 @@ pub fn modules_dir(kernel: &Kernel) -> PathBuf {
 
 /// Build the named module folders, all for no name; the answer is [`modules_dir`].
 pub fn build(kernel: &Kernel, names: &[String]) -> Result<PathBuf> {
-    build_and_tell(kernel, names, |_, _, _| {})
+    build_and_tell(kernel, names, |_, _, _| {})?;
+    Ok(modules_dir(kernel))
 }
 
 /// Build the named module folders, all for no name; the answer is every module of theirs.
 pub fn build_named(kernel: &Kernel, names: &[String]) -> Result<Vec<PathBuf>> {
-    let built = Mutex::new(BTreeSet::new());
-    let dir = build_and_tell(kernel, names, |_, modules, _| {
-        let files = modules.iter().map(|module| format!("{module}.ko"));
-        built
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(files);
-    })?;
-    let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(built.into_iter().map(|file| dir.join(file)).collect())
+    let built = build_and_tell(kernel, names, |_, _, _| {})?;
+    let dir = modules_dir(kernel);
+    let file = |module: String| dir.join(format!("{module}.ko"));
+    Ok(built.into_iter().map(file).collect())
+}
+
+/// Build what the folders share, the crate and its bindings; the answer is what `make` is to be told of it.
+pub fn prebuilt(kernel: &Kernel) -> Result<String> {
+    let output = output_dir(kernel);
+    let klp = ModuleFolder {
+        name: "klp".to_owned(),
+        source: paths::root().join("shared/klp"),
+    };
+    let folder = output.join(&klp.name);
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let _lock = lock(&folder.join("lock"), "builds the crate")?;
+    let made = folder.join("made");
+    if !is_fresh(kernel, &klp, &made) {
+        let began = SystemTime::now();
+        build_folder(kernel, &klp, &output, None)?;
+        File::create(&made)
+            .and_then(|file| file.set_modified(began))
+            .with_context(|| format!("writing {}", made.display()))?;
+    }
+    Ok(format!("KLP_PREBUILT={}", folder.display()))
 }
 
 /// `cargo xtask build`.
@@ -65,12 +81,12 @@ pub fn run(args: &KernelArgs, names: &[String]) -> Result<()> {
     // A wrong name is said before a kernel is built.
     choose(catalog::module_folders()?, names)?;
     let kernel = Kernel::ensure(args)?;
-    let dir = build_and_tell(&kernel, names, |folder, modules, took| {
+    build_and_tell(&kernel, names, |folder, modules, took| {
         for module in modules {
             println!("{module}.ko  {}  {}", folder, progress::duration(took));
         }
     })?;
-    println!("modules: {}", dir.display());
+    println!("modules: {}", modules_dir(&kernel).display());
     Ok(())
 }
 
@@ -96,32 +112,21 @@ fn build_and_tell(
     kernel: &Kernel,
     names: &[String],
     tell: impl Fn(&str, &[String], Duration) + Sync,
-) -> Result<PathBuf> {
+) -> Result<BTreeSet<String>> {
     let folders = choose(catalog::module_folders()?, names)?;
     let output = output_dir(kernel);
     let modules = modules_dir(kernel);
     fs::create_dir_all(&modules).with_context(|| format!("creating {}", modules.display()))?;
     let _lock = lock(&output.join("lock"), "builds modules")?;
-    // What the folders share comes first.
-    let klp = ModuleFolder {
-        name: "klp".to_owned(),
-        source: paths::root().join("shared/klp"),
-    };
-    let made = output.join("klp/made");
-    if !is_fresh(kernel, &klp, &made) {
-        let began = SystemTime::now();
-        build_folder(kernel, &klp, &output)?;
-        File::create(&made)
-            .and_then(|file| file.set_modified(began))
-            .with_context(|| format!("writing {}", made.display()))?;
-    }
+    let prebuilt = prebuilt(kernel)?;
 
     let built = Mutex::new(BTreeSet::new());
     let job = |folder| {
         let (output, modules, tell, built) = (&output, &modules, &tell, &built);
+        let prebuilt = Some(prebuilt.as_str());
         Job::new(move || {
             let start = Instant::now();
-            let names = build_folder(kernel, folder, output)?;
+            let names = build_folder(kernel, folder, output, prebuilt)?;
             for name in names.iter().map(|name| format!("{name}.ko")) {
                 publish(&output.join(&folder.name).join(&name), &modules.join(&name))?;
             }
@@ -138,7 +143,7 @@ fn build_and_tell(
     if names.is_empty() {
         forget_others(&modules, &built)?;
     }
-    Ok(modules)
+    Ok(built)
 }
 
 /// Is the file `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.
@@ -153,15 +158,19 @@ fn is_fresh(kernel: &Kernel, klp: &ModuleFolder, made: &Path) -> bool {
 }
 
 /// Build one folder; gives the names of its modules.
-fn build_folder(kernel: &Kernel, folder: &ModuleFolder, output: &Path) -> Result<Vec<String>> {
+fn build_folder(
+    kernel: &Kernel,
+    folder: &ModuleFolder,
+    output: &Path,
+    prebuilt: Option<&str>,
+) -> Result<Vec<String>> {
     let out = output.join(&folder.name);
     fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
     let log = output.join(format!("{}.log", folder.name));
     let mut command = kernel.make();
-    command.args(make_args(&folder.source, &out, host::jobs()));
-    if folder.name != "klp" {
-        command.arg(format!("KLP_PREBUILT={}", output.join("klp").display()));
-    }
+    command
+        .args(make_args(&folder.source, &out, host::jobs()))
+        .args(prebuilt);
     let mut talk = Vec::new();
     let status = process::logged(&mut command, &log, None, |line| talk.push(line.to_owned()))?;
     let talk = worth_showing(&talk);

@@ -114,6 +114,14 @@ impl Kernel {
         Ok(paths::cache()?.join("facts").join(&self.key).join(which))
     }
 
+    /// What `make` in a module's own folder is to be told.
+    pub fn words_of_make(&self) -> Vec<String> {
+        let mut words = vec![format!("KDIR={}", self.build.display())];
+        words.extend(self.make_args.clone());
+        words.push(format!("RUST_LIB_SRC={}", host::RUST_LIBRARY));
+        words
+    }
+
     /// `make` in the build directory with the toolchain that this kernel needs.
     pub fn make(&self) -> Command {
         make(&self.build, None, &self.make_args)
@@ -229,15 +237,13 @@ fn digest(parts: &[&str]) -> String {
 /// `cargo xtask kernel`.
 pub fn run(args: &KernelArgs, only_make: bool) -> Result<()> {
     let kernel = Kernel::ensure(args)?;
-    let mut words = vec![format!("KDIR={}", kernel.build.display())];
-    words.extend(kernel.make_args.clone());
-    words.push(format!("RUST_LIB_SRC={}", host::RUST_LIBRARY));
+    let words = kernel.words_of_make().join(" ");
     if only_make {
-        println!("{}", words.join(" "));
+        println!("{words}");
         return Ok(());
     }
     println!("kernel {}: {}", kernel.release, kernel.build.display());
-    println!("modules: make {}", words.join(" "));
+    println!("modules: make {words}");
     Ok(())
 }
 

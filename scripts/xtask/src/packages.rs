@@ -87,12 +87,15 @@ pub fn preflight_expected(args: &KernelArgs) -> Result<Command> {
 /// Livepatches of functions drawn by lot, made, built, loaded and removed, as KTAP; `KLP_SEED` is another lot.
 pub fn made(args: &KernelArgs) -> Result<Command> {
     let kernel = Kernel::ensure(args)?;
-    // With one sample the crate is there.
-    kbuild::build(&kernel, &["function-fix".to_owned()])?;
-    let mut command = preflight_package(args, &kernel)?;
-    command.env("KLP_PREBUILT", kbuild::output_dir(&kernel).join("klp"));
+    let prebuilt = kbuild::prebuilt(&kernel)?;
     let seed = std::env::var("KLP_SEED").unwrap_or_else(|_| "1".to_owned());
-    command.arg("made").arg(paths::root()).args(["6", &seed]);
+    let mut command = preflight_package(args, &kernel)?;
+    command
+        .arg("made")
+        .arg(paths::root())
+        .args(["6", &seed])
+        .args(kernel.words_of_make())
+        .arg(prebuilt);
     Ok(command)
 }
 

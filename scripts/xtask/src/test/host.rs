@@ -17,6 +17,7 @@ use crate::book;
 use crate::cargo;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
+use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::ktap::Verdict;
 use crate::packages;
@@ -144,9 +145,12 @@ fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
 
 /// What must not compile does not.
 fn refused(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
-    let make = Kernel::ensure(args)?.make();
+    let kernel = Kernel::ensure(args)?;
+    let make = kernel.make();
     let mut command = Command::new(paths::root().join("shared/klp/refused/check"));
-    command.args(make.get_args());
+    command
+        .args(make.get_args())
+        .arg(kbuild::prebuilt(&kernel)?);
     for (name, value) in make.get_envs() {
         match value {
             Some(value) => command.env(name, value),
