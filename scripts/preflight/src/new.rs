@@ -51,6 +51,14 @@ const FILES: [(&str, &str); 7] = [
     ),
 ];
 
+/// What C takes for the name of an argument and Rust does not (edition 2021), and what the recipe itself calls so.
+const KEYWORDS: [&str; 42] = [
+    "abstract", "as", "async", "await", "become", "box", "crate", "dyn", "enum", "extern", "false",
+    "final", "fn", "gen", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut",
+    "original", "override", "priv", "pub", "ref", "self", "static", "super", "trait", "true",
+    "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "yield",
+];
+
 /// The line of the summary that new chapters come before.
 const AFTER_SAMPLES: &str = "- [From sample to your own patch](own-patch.md)\n";
 
@@ -166,11 +174,8 @@ fn words(
         bail!("{function} takes any number of arguments, which no replacement in Rust can pass on: replace its callers");
     }
     let name = |i: usize, value: &Value| match value.name.as_str() {
-        // Not words of Rust.
-        "" | "type" | "in" | "fn" | "ref" | "match" | "mod" | "use" | "box" | "loop" | "move"
-        | "self" | "final" | "priv" | "override" => {
-            format!("arg{i}")
-        }
+        "" => format!("arg{i}"),
+        word if KEYWORDS.contains(&word) => format!("{word}_"),
         name => name.to_owned(),
     };
     let named: Vec<(String, &str)> = prototype
