@@ -79,10 +79,7 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
         let one_at_a_time = building.lock();
         let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem));
         drop(one_at_a_time);
-        let params = &sample.livepatch.params;
-        let seen = modules
-            .and_then(|modules| tell(&mut text, &kernel, &modules, sample, params))
-            .and_then(|story| Ok((effect(&sample.livepatch, &story)?, story.transition())));
+        let seen = modules.and_then(|modules| story(&mut text, &kernel, &modules, sample));
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         let (printed, told) = &mut *told;
         told.insert(nr, Told { text, seen });
@@ -114,10 +111,42 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
         .map_or(Ok(()), Err)
 }
 
+/// Each sample's story as a case: it is told, and ends in the sentence that says what changed.
+pub fn stories(args: &KernelArgs) -> Result<Vec<Case>> {
+    let kernel = Kernel::ensure(args)?;
+    let mut cases = Vec::new();
+    for sample in catalog::samples()? {
+        let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem))?;
+        let mut text = String::new();
+        let complaints = match story(&mut text, &kernel, &modules, &sample) {
+            Ok(_) => Vec::new(),
+            Err(error) => text
+                .lines()
+                .map(str::to_owned)
+                .chain([format!("{error:#}")])
+                .collect(),
+        };
+        process::check_interrupted()?;
+        cases.push(Case::from_complaints(&sample.stem, complaints));
+    }
+    Ok(cases)
+}
+
 /// One sample's story as text, and what of it the summary says.
 struct Told {
     text: String,
     seen: Result<(String, Option<f64>)>,
+}
+
+/// Run one sample with its own parameters: what changed, and how long the transition took.
+fn story(
+    text: &mut String,
+    kernel: &Kernel,
+    modules: &Path,
+    sample: &Sample,
+) -> Result<(String, Option<f64>)> {
+    let story = tell(text, kernel, modules, sample, &sample.livepatch.params)?;
+    Ok((effect(&sample.livepatch, &story)?, story.transition()))
 }
 
 /// Run one sample, and write its story into `text`.

@@ -25,6 +25,7 @@ use crate::paths;
 use crate::process;
 use crate::results::Case;
 use crate::results::Suite;
+use crate::run;
 use crate::tidy;
 use crate::vm::End;
 
@@ -48,7 +49,7 @@ const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host
     }
 }
 
-pub const ALL: [Host; 10] = [
+pub const ALL: [Host; 11] = [
     host("fmt", 10, false, false),
     host("tidy", 10, false, false),
     host("shellcheck", 60, false, false),
@@ -59,6 +60,7 @@ pub const ALL: [Host; 10] = [
     host("book", 400, true, true),
     host("preflight", 90, false, true),
     host("made", 120, false, true),
+    host("story", 120, false, true),
 ];
 
 /// Run it.
@@ -88,6 +90,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
         "preflight" => ktap_cases(&mut packages::preflight_expected(args)?, &log)?,
         "made" => ktap_cases(&mut packages::made(args)?, &log)?,
+        "story" => run::stories(args)?,
         "refused" => refused(args, &log)?,
         _ => the_book(args, &log)?,
     };
