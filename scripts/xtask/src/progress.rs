@@ -3,10 +3,12 @@
 //! Long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::time::Instant;
 
 use indicatif::BinaryBytes;
+use indicatif::MultiProgress;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
@@ -15,6 +17,20 @@ use crate::parts;
 
 /// How often a run without a terminal says where it is.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
+
+/// What is on the terminal now, one line below the other. Where there is none nothing is drawn.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// A line below all that is printed, as long as it lasts; its message is what it shows.
+pub fn line() -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_msg}").unwrap_or(ProgressStyle::default_bar());
+    BARS.add(ProgressBar::no_length().with_style(style))
+}
+
+/// Print `text` above the lines that are on the terminal.
+pub fn say(text: &str) {
+    BARS.suspend(|| print!("{text}"));
+}
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +67,7 @@ impl Progress {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_message(name.to_owned());
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            let bar = BARS.add(bar.clone());
             bar.enable_steady_tick(Duration::from_millis(250));
         } else {
             eprintln!("{name}: started");

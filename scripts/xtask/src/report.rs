@@ -10,6 +10,7 @@ use console::style;
 use crate::kernel::Kernel;
 use crate::ktap::Verdict;
 use crate::oops;
+use crate::progress;
 use crate::results::Count;
 use crate::results::Run;
 use crate::results::Suite;
@@ -76,14 +77,12 @@ pub fn log_tail(outcome: &Outcome) -> String {
 
 /// A case that has just ended, while others of its suite still run.
 pub fn live(suite: &str, line: &str) {
-    use std::io::Write;
     let line = if line.starts_with("not ok") {
         style(line).red()
     } else {
         style(line).dim()
     };
-    // A reader that went away does not end the tests.
-    let _ = writeln!(std::io::stdout(), "     {suite}: {line}");
+    progress::say(&format!("     {suite}: {line}\n"));
 }
 
 /// A suite that has ended: one line when it passed, all that helps when it did not.

@@ -14,9 +14,11 @@
 mod guest;
 mod host;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
+use indicatif::ProgressBar;
 
 use crate::catalog;
 use crate::cli::Choice;
@@ -32,6 +35,7 @@ use crate::cli::TestArgs;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
+use crate::progress;
 use crate::queue;
 use crate::queue::Job;
 use crate::report;
@@ -200,17 +204,72 @@ impl On<'_> {
     }
 }
 
-/// Takes suites as they end.
+/// Takes suites as they end, and shows on a terminal those that run.
 struct Told {
-    suites: Mutex<Vec<Suite>>,
+    state: Mutex<State>,
     total: usize,
+    line: ProgressBar,
+}
+
+#[derive(Default)]
+struct State {
+    suites: Vec<Suite>,
+    /// What is not done, with what it may take, and when it began.
+    left: BTreeMap<String, (Duration, Option<Instant>)>,
 }
 
 impl Told {
+    fn new(total: usize) -> Told {
+        Told {
+            state: Mutex::default(),
+            total,
+            line: progress::line(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plan(&self, name: &str, guess: Duration) {
+        self.state().left.insert(name.to_owned(), (guess, None));
+    }
+
+    fn begin(&self, name: &str) {
+        let mut state = self.state();
+        if let Some((_, began)) = state.left.get_mut(name) {
+            *began = Some(Instant::now());
+        }
+        self.line.set_message(state.line(self.total));
+    }
+
     fn tell(&self, suite: Suite, trouble: &str) {
-        let mut suites = self.suites.lock().unwrap_or_else(PoisonError::into_inner);
-        print!("{}{trouble}", report::suite(&suite));
-        suites.push(suite);
+        let mut state = self.state();
+        progress::say(&format!("{}{trouble}", report::suite(&suite)));
+        state.left.remove(&suite.name);
+        state.suites.push(suite);
+        self.line.set_message(state.line(self.total));
+    }
+}
+
+impl State {
+    /// How far it is, what runs, and how long the rest takes if nothing has changed since the last run.
+    fn line(&self, total: usize) -> String {
+        let mut left = Duration::ZERO;
+        let mut running = Vec::new();
+        for (name, (guess, began)) in &self.left {
+            left += guess.saturating_sub(began.map_or(Duration::ZERO, |began| began.elapsed()));
+            if began.is_some() {
+                running.push(name.as_str());
+            }
+        }
+        let workers = u32::try_from(crate::host::jobs()).unwrap_or(1);
+        format!(
+            "{} of {total}, about {} left: {}",
+            self.suites.len(),
+            progress::duration(left / workers),
+            running.join(", ")
+        )
     }
 }
 
@@ -230,18 +289,13 @@ pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
     }
 
     let start = Instant::now();
-    let told = Told {
-        suites: Mutex::default(),
-        total: names.len(),
-    };
+    let told = Told::new(names.len());
     queue::run(
         &jobs(args, &kernels, &names, options.bless, &told),
         crate::host::jobs(),
     )?;
-    let mut suites = told
-        .suites
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    told.line.finish_and_clear();
+    let mut suites = std::mem::take(&mut told.state().suites);
     let place = |suite: &Suite| names.iter().position(|name| *name == suite.name);
     suites.sort_by_key(place);
 
@@ -327,9 +381,11 @@ fn jobs<'a>(
                 bless: bless && on.prefix.is_empty(),
                 live: told.total == 1,
             };
+            told.plan(&name, guess);
             guest(
                 guess,
                 Box::new(move || {
+                    told.begin(&name);
                     let modules = on.modules.get().context("no modules were built")?;
                     let (suite, trouble) = guest::run(on.kernel()?, modules, script, &name, how)?;
                     told.tell(suite, &trouble);
@@ -342,8 +398,10 @@ fn jobs<'a>(
         .iter()
         .filter(|host| chosen.iter().any(|name| name == host.name))
     {
+        let guess = guess(host.name, host.guess);
+        told.plan(host.name, guess);
         jobs.push(Job {
-            guess: guess(host.name, host.guess),
+            guess,
             after: if host.kernel {
                 host_kernel.clone()
             } else {
@@ -351,6 +409,7 @@ fn jobs<'a>(
             },
             alone: host.cargo.then_some("cargo"),
             work: Box::new(move || {
+                told.begin(host.name);
                 told.tell(host::run(args, host.name)?, "");
                 Ok(())
             }),
