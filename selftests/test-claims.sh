@@ -13,8 +13,8 @@
 . "$KLP_DIR/lock_order.sh"
 
 rules_needs rules_all rules_next rules_other rules_target
-require_ko claims_{build_id,calls,named,state,target}
-ktap_plan 16
+require_ko claims_{build_id,calls,named,state,target} test_klp_{kprobe,livepatch}
+ktap_plan 17
 
 # ANCHOR: reversal
 # Who has moved already, and sleeps in the new function, holds the way back up.
@@ -109,17 +109,56 @@ late_post_patch()
 # ANCHOR_END: late-post-patch
 
 # ANCHOR: ftrace-off
-# EBUSY is not always another transition: ftrace is switched off.
+# EBUSY is not always another transition: ftrace is switched off. From Linux 7.3 on nobody can do that.
 ftrace_off()
 {
 	save_sysctl kernel.ftrace_enabled
-	run sysctl -q -w kernel.ftrace_enabled=0
 	load_mod rules_target
+	if ! run sysctl -q -w kernel.ftrace_enabled=0; then
+		expect_fail EOPNOTSUPP write_file /proc/sys/kernel/ftrace_enabled 0
+		load_lp rules_all
+		disable_lp rules_all
+		return
+	fi
 	load_fails EBUSY rules_all
 	log_has "livepatch: failed to register ftrace handler for function 'rules_target_enter' \(-16\)" ||
 		fail "the log does not name the function"
 }
 # ANCHOR_END: ftrace-off
+
+# ANCHOR: probes
+# One user of ftrace changes where a function goes on: a livepatch, or a kprobe with a post_handler, whoever comes first. A
+# kretprobe is none of them.
+probes()
+{
+	local tracing=/sys/kernel/tracing list=/sys/kernel/debug/kprobes/list hits
+
+	require_file "$tracing/kprobe_events" "$list"
+	load_mod test_klp_kprobe has_post_handler=Y
+	grep -q ' cmdline_proc_show+' "$list" || fail "the probe is not armed"
+	load_fails EBUSY test_klp_livepatch
+	log_has "livepatch: failed to register ftrace handler for function 'cmdline_proc_show' \(-16\)" ||
+		fail "the log does not name the function"
+	unload_mod test_klp_kprobe
+	load_lp test_klp_livepatch
+	# register_kprobe() returns 0, and there is no probe.
+	load_mod test_klp_kprobe has_post_handler=Y
+	! grep ' cmdline_proc_show+' "$list" || fail "the probe is armed"
+	unload_mod test_klp_kprobe
+	disable_lp test_klp_livepatch
+	unload_mod test_klp_livepatch
+
+	on_exit klp__to_file "$tracing/kprobe_events" ''
+	write_file "$tracing/kprobe_events" 'r:claims_return cmdline_proc_show'
+	on_exit klp__restore_file "$tracing/events/kprobes/claims_return/enable" 0
+	write_file "$tracing/events/kprobes/claims_return/enable" 1
+	load_lp test_klp_livepatch
+	expect_file /proc/cmdline "test_klp_livepatch: this has been live patched"
+	read -r _ hits _ < "$tracing/kprobe_profile"
+	[ "$hits" -gt 0 ] || fail "the kretprobe sees nothing"
+	disable_lp test_klp_livepatch
+}
+# ANCHOR_END: probes
 
 # ANCHOR: ia32
 # getpgid() and getppid() are replaced by a function that answers 42. A program that calls the first one the 32-bit way
@@ -373,6 +412,7 @@ ktap_case "a target whose load fails after its pre_patch gets its unpatch callba
 ktap_case "a replaced livepatch serves targets until the transition ends" replaced_still_serves
 ktap_case "post_patch of a target that comes during patching runs after its init" late_post_patch
 ktap_case "EBUSY: ftrace is switched off" ftrace_off
+ktap_case "EBUSY: a kprobe has the function, and a kretprobe does not matter" probes
 ktap_case "a fix of a system call is bypassed from 32 bit" two_entries
 ktap_case "the fake signal restarts a read, and ends epoll_wait with EINTR" fake_signal
 ktap_case "during another transition a callback finds its own state for the previous one" own_state
