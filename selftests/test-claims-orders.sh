@@ -230,10 +230,10 @@ going_before_exit()
 
 # ANCHOR: held
 # Who waits while a callback runs: for the open file (by pwrite(), since write() would wait for the place in the file before
-# that), for klp_mutex by another open file, and to load any module at all.
+# that), for klp_mutex by another open file and by one that is only read, and to load any module at all.
 held()
 {
-	local enabled=$KLP_SYSFS/claims_tasks/enabled file first second third
+	local enabled=$KLP_SYSFS/claims_tasks/enabled file first second third fourth
 
 	require_command python3
 	load_lp claims_tasks hold=1
@@ -247,9 +247,12 @@ held()
 	second=$!
 	echo 0 2> /dev/null > "$enabled" &
 	third=$!
+	cat "$KLP_SYSFS/claims_tasks/stack_order" &> /dev/null &
+	fourth=$!
 	begin_to_load rules_other
 	wait_for stack_has "$second" kernfs_fop_write_iter
 	wait_for stack_has "$third" enabled_store
+	wait_for stack_has "$fourth" stack_order_show
 	wait_for stack_has "$BEGUN" klp_module_coming
 	# Anybody else who would go on has the time to.
 	sleep 5
@@ -258,10 +261,11 @@ held()
 	fi
 	stack_has "$second" kernfs_fop_write_iter || fail "the second write is over"
 	stack_has "$third" enabled_store || fail "the third write is over"
+	stack_has "$fourth" stack_order_show || fail "the read is over"
 	stack_has "$BEGUN" klp_module_coming || fail "rules_other is loaded"
 	set_param claims_tasks hold 0
 	wait "$first" "$BEGUN"
-	wait "$second" "$third" || true # there is nothing left to disable
+	wait "$second" "$third" "$fourth" || true # there is nothing left to disable, or to read
 	wait_for test ! -e "$KLP_SYSFS/claims_tasks"
 }
 # ANCHOR_END: held
