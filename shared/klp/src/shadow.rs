@@ -14,7 +14,8 @@
 //! that of the patch does. So a patch attaches in the replacement of what creates or first uses the parent, frees in the
 //! replacement of what destroys it (else the next structure at that address inherits the value), and frees all in the
 //! post-unpatch callback. Under atomic replace that callback never runs and the variables pass to the successor, which
-//! declares them with the same id and type.
+//! declares them with the same id and type. Its own post-unpatch callback runs also when its transition is reversed, and must
+//! not free then what the patch before still uses: [`SystemState::previous`](crate::SystemState::previous) tells.
 //!
 //! # Not supported
 //!
