@@ -119,7 +119,7 @@ pub fn pages() -> PathBuf {
 fn check_pages(root: &Path) -> Result<()> {
     let complaints: Vec<String> = tidy::check(root)?
         .into_iter()
-        .filter(|check| tidy::BOOK.contains(&check.name))
+        .filter(|check| tidy::BOOK.contains(&check.name.as_ref()))
         .flat_map(|check| check.complaints)
         .collect();
     if complaints.is_empty() {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What book and crate say of the kernel's source, looked up there: each file that is named exists, and each function that
-//! is named with a file is in it.
+//! What book and crate say of the kernel's source, looked up in the source of each kernel that is here: each file that is
+//! named exists, each function that is named with a file is in it, and each constant that is named with a function in that.
 //!
 //! Named with a file is a function right before it, as in `f()` and `g()` (`kernel/x.c`), or after a colon, as in
 //! `kernel/x.c`: `f()` …, to the end of the paragraph or the next file. `x.c` alone is the last file of that name on the page.
-//! So is a test: `case_a` and `case_b` in `selftests/test-x.sh`.
+//! So is a test: `case_a` and `case_b` in `selftests/test-x.sh`. Named with a function is a constant right before it, as in
+//! `EINVAL` of `f()` (`kernel/x.c`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,24 +15,47 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::kernel;
 use crate::oops::pattern;
 use crate::paths;
 use crate::tidy;
 use crate::vm::read_lossy;
 
-/// The kernel's sources on this machine.
-pub fn trees() -> Result<Vec<PathBuf>> {
-    Ok(fs::read_dir(paths::cache()?.join("source"))
+/// The source of a kernel.
+pub struct Tree {
+    /// `7.2.12`.
+    pub version: String,
+    pub path: PathBuf,
+}
+
+/// The kernel's sources on this machine, the oldest first.
+pub fn trees() -> Result<Vec<Tree>> {
+    let mut trees: Vec<Tree> = fs::read_dir(paths::cache()?.join("source"))
         .into_iter()
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|tree| tree.join("kernel/livepatch/core.c").is_file())
-        .collect())
+        .filter(|path| path.join("kernel/livepatch/core.c").is_file())
+        .filter_map(|path| {
+            let version = kernel::source_version(&path)?;
+            Some(Tree { version, path })
+        })
+        .collect();
+    trees.sort_by_key(|tree| kernel::numbers(&tree.version));
+    trees.dedup_by(|one, other| one.version == other.version);
+    Ok(trees)
+}
+
+/// The kernels that this repository is tested with, and whose source is in none of `trees`.
+pub fn not_here(trees: &[Tree]) -> Result<Vec<String>> {
+    let of = |release: &str| kernel::numbers(release);
+    let mut releases = kernel::tested()?;
+    releases.retain(|release| !trees.iter().any(|tree| of(&tree.version) == of(release)));
+    Ok(releases)
 }
 
 /// What the pages and the crate at `root` name, and `tree` has not.
-pub fn missing(root: &Path, tree: &Path) -> Result<Vec<String>> {
+pub fn missing(root: &Path, tree: &Tree) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     for file in tidy::files(root)? {
         let end = file.extension().unwrap_or_default();
@@ -39,7 +63,7 @@ pub fn missing(root: &Path, tree: &Path) -> Result<Vec<String>> {
         if page || file.starts_with("shared/klp") && end == "rs" {
             let text = read_lossy(&root.join(&file));
             let prose = if page { text } else { comments(&text) };
-            for what in wrong(&prose, root, tree) {
+            for what in wrong(&prose, root, &tree.path) {
                 complaints.push(format!("{}: {what}", file.display()));
             }
         }
@@ -62,30 +86,37 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
     let path = pattern(r"^([\w.-]+/)*[\w.-]+\.(c|h|S|rs|rst)$");
     let function = pattern(r"^(\w+)\(\)$");
     let case = pattern(r"^[a-z0-9_]+$");
+    let constant = pattern(r"^(E[A-Z]{3,}|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+)$");
     let mut found = BTreeSet::new();
     let mut files: Vec<&str> = Vec::new();
     for paragraph in text.split("\n\n").flat_map(|p| p.split("\n|")) {
         // Functions that wait for the file after them, where the last of them ends, and the file before a colon.
         let (mut waiting, mut end, mut before) = (Vec::new(), 0, None);
-        let mut cases = Vec::new();
+        let (mut cases, mut constants) = (Vec::new(), Vec::new());
         for name in code.captures_iter(paragraph) {
             let (Some(all), Some(name)) = (name.get(0), name.get(1)) else {
                 continue;
             };
             let gap = &paragraph[end..all.start()];
-            if gap.len() > 40 || gap.contains(['.', ';', ':', ')', '`']) {
+            let ends =
+                gap.contains([';', ':', ')', '`']) || gap.contains(". ") || gap.contains(".\n");
+            if gap.len() > 40 || ends {
                 waiting.clear();
                 cases.clear();
+                constants.clear();
             } else if gap.contains('(') {
                 cases.clear();
             }
             end = all.end();
             let name = name.as_str();
             if let Some(function) = function.captures(name).and_then(|f| f.get(1)) {
-                waiting.push(function.as_str());
+                let of_it = std::mem::take(&mut constants);
                 if let Some(file) = before {
-                    found.extend(absent(tree, file, function.as_str()));
+                    found.extend(absent(tree, file, function.as_str(), &of_it));
                 }
+                waiting.push((function.as_str(), of_it));
+            } else if constant.is_match(name) && !name.starts_with("CONFIG_") {
+                constants.push(name);
             } else if case.is_match(name) {
                 cases.push(name);
             } else if name.starts_with("selftests/test-") {
@@ -111,8 +142,8 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
                     continue;
                 }
                 files.push(file);
-                for function in waiting.drain(..) {
-                    found.extend(absent(tree, file, function));
+                for (function, constants) in waiting.drain(..) {
+                    found.extend(absent(tree, file, function, &constants));
                 }
                 before = paragraph[end..].starts_with(':').then_some(file);
             }
@@ -121,14 +152,36 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
     found
 }
 
-fn absent(tree: &Path, file: &str, function: &str) -> Option<String> {
+/// Is the function not in that file, or one of the constants not in the function?
+fn absent(tree: &Path, file: &str, function: &str, constants: &[&str]) -> Option<String> {
     // Macros of assembly put names together: the first part of one may stand elsewhere.
     let part = match function.split_once('_') {
         Some((_, rest)) if file.ends_with(".S") => rest,
         _ => function,
     };
     let word = pattern(&format!(r"(\b|\)_){part}\b"));
-    (!word.is_match(&read_lossy(&tree.join(file)))).then(|| format!("{file} has no {function}()"))
+    let text = read_lossy(&tree.join(file));
+    if !word.is_match(&text) {
+        return Some(format!("{file} has no {function}()"));
+    }
+    let body = body(&text, function);
+    let constant = constants
+        .iter()
+        .find(|constant| !pattern(&format!(r"\b{constant}\b")).is_match(body))?;
+    Some(format!("{file}: {function}() has no {constant}"))
+}
+
+/// From a function's name to its end; the whole file, where it is none that is defined there.
+fn body<'a>(text: &'a str, function: &str) -> &'a str {
+    let head = pattern(&format!(r"(?m)^[A-Za-z_][^\n;{{}}]*\b{function}\("));
+    let definition = head
+        .find_iter(text)
+        .map(|head| &text[head.start()..])
+        .find(|rest| match (rest.find('{'), rest.find(';')) {
+            (Some(begin), Some(end)) => begin < end,
+            (begin, _) => begin.is_some(),
+        });
+    definition.map_or(text, |rest| &rest[..rest.find("\n}").unwrap_or(rest.len())])
 }
 
 #[cfg(test)]
@@ -140,14 +193,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("tree");
         fs::create_dir_all(tree.join("kernel/x")).unwrap();
-        fs::write(
-            tree.join("kernel/x/a.c"),
-            "int good(void);\nint fine(void);\n",
-        )
-        .unwrap();
+        let source = "int good(void);\n\nint fine(void)\n{\n\treturn -EPERM;\n}\n\nint good(void)\n{\n\treturn -EBUSY;\n}\n";
+        fs::write(tree.join("kernel/x/a.c"), source).unwrap();
         let text = "`good()` and\n`bad()` (`kernel/x/a.c`). `else()` is not.\n\n\
                     Linux, `kernel/x/a.c`: `fine()` calls\n`gone()`.\n\n| `worse()`, `a.c` |\n\
                     | `other()` | `kernel/x/b.c` |\n\n`helpers.c`, `book/x.c`, `good()` in `kernel/x`\n\n\
+                    `EBUSY` in 7.2 by `good()`, or `EPERM` (`fine()`, `a.c`). `ENOMEM` of `fine()` (`a.c`); `EIO`. `fine()`, `a.c`\n\n\
                     See `one` and `two` in `selftests/test-a.sh`, `three`; of `selftests/test-a.sh`.\n";
         fs::create_dir_all(dir.path().join("selftests")).unwrap();
         fs::write(dir.path().join("selftests/test-a.sh"), "one()\n{\n}\n").unwrap();
@@ -158,6 +209,7 @@ mod tests {
                 "kernel/x/a.c has no bad()",
                 "kernel/x/a.c has no gone()",
                 "kernel/x/a.c has no worse()",
+                "kernel/x/a.c: fine() has no ENOMEM",
                 "selftests/test-a.sh has no two",
                 "there is no kernel/x/b.c"
             ]

@@ -38,7 +38,10 @@ use crate::paths::write_whole;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
+pub use source::tree_version as source_version;
 use source::Source;
+pub use stock::numbers;
+pub use stock::tested;
 
 /// What a build directory has to boot.
 const IMAGE: &str = "arch/x86/boot/bzImage";

@@ -4,6 +4,7 @@
 //!
 //! Each check is a test case of its own.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ const ANCHORS: &str = "each included anchor exists";
 
 /// One check and what it found.
 pub struct Check {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub complaints: Vec<String>,
 }
 
@@ -62,49 +63,43 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
     let files = files(root)?;
     let samples = catalog::samples()?;
     let trees = citations::trees()?;
-    let mut missing = Vec::new();
+    let mut checks = Vec::new();
     for tree in &trees {
-        let name = tree.file_name().unwrap_or_default().to_string_lossy();
-        let found = citations::missing(root, tree)?;
-        missing.extend(found.iter().map(|what| format!("{name}: {what}")));
+        let linux = format!("Linux {}", tree.version);
+        checks.push(Check {
+            name: format!("what is cited of the kernel is there: {linux}").into(),
+            complaints: citations::missing(root, tree)?
+                .iter()
+                .map(|what| format!("{linux}: {what}"))
+                .collect(),
+        });
     }
-    Ok(vec![
-        Check {
-            name: match trees.len() {
-                0 => "what is cited of the kernel (not looked up: its source is not here, `cargo xtask kernel` fetches it)",
-                _ => "what is cited of the kernel is there",
-            },
-            complaints: missing,
-        },
-        Check {
-            name: PARTS,
-            complaints: parts(root, &samples),
-        },
-        Check {
-            name: CHAPTERS,
-            complaints: chapters(root, &files),
-        },
-        Check {
-            name: "each transcript is compared by a test",
-            complaints: transcripts(root, &files),
-        },
-        Check {
-            name: ANCHORS,
-            complaints: anchors(root, &files),
-        },
-        Check {
-            name: "each picture is that of its transcript",
-            complaints: book::stale_pictures(root)?,
-        },
-        Check {
-            name: "each source file names its licence",
-            complaints: licences(root, &files),
-        },
-        Check {
-            name: "no path of somebody's machine",
-            complaints: machine_paths(root, &files),
-        },
-    ])
+    for release in citations::not_here(&trees)? {
+        checks.push(Check {
+            name: format!("what is cited of the kernel (not looked up in {release}: `cargo xtask kernel --kernel {release}` fetches its source)").into(),
+            complaints: Vec::new(),
+        });
+    }
+    let others: [(&'static str, Vec<String>); 7] = [
+        (PARTS, parts(root, &samples)),
+        (CHAPTERS, chapters(root, &files)),
+        (
+            "each transcript is compared by a test",
+            transcripts(root, &files),
+        ),
+        (ANCHORS, anchors(root, &files)),
+        (
+            "each picture is that of its transcript",
+            book::stale_pictures(root)?,
+        ),
+        ("each source file names its licence", licences(root, &files)),
+        ("no path of somebody's machine", machine_paths(root, &files)),
+    ];
+    checks.extend(others.map(|(name, complaints)| Check {
+        name: name.into(),
+        complaints,
+    }));
+    Ok(checks)
 }
 
 /// The files of the checkout, relative to it: what git has, and what it would take.

@@ -132,7 +132,7 @@ fn check_tree(dir: &Path, named: &Path) -> Result<String> {
 }
 
 /// The version that a tree's Makefile declares.
-fn tree_version(dir: &Path) -> Option<String> {
+pub fn tree_version(dir: &Path) -> Option<String> {
     makefile_version(&fs::read_to_string(dir.join("Makefile")).ok()?)
 }
 

@@ -100,7 +100,8 @@ fn wanted(named: Option<&str>) -> Result<Vec<String>> {
     }
 }
 
-fn tested() -> Result<Vec<String>> {
+/// The releases of [`TESTED`].
+pub fn tested() -> Result<Vec<String>> {
     let path = paths::root().join(TESTED);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok(text
@@ -154,7 +155,7 @@ fn choose(named: Option<&str>) -> Result<String> {
 }
 
 /// A release in the order of its numbers.
-fn numbers(release: &str) -> Vec<u32> {
+pub fn numbers(release: &str) -> Vec<u32> {
     release
         .split(|c: char| !c.is_ascii_digit())
         .take(3)

@@ -77,7 +77,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         "shellcheck" => shellcheck(&log)?,
         "tidy" => tidy::check(&paths::root())?
             .into_iter()
-            .map(|check| Case::from_complaints(check.name, check.complaints))
+            .map(|check| Case::from_complaints(&check.name, check.complaints))
             .collect(),
         "clippy" => vec![
             command_case(
