@@ -13,6 +13,7 @@ mod error;
 mod host;
 mod kbuild;
 mod kernel;
+mod kernel_pages;
 mod ktap;
 mod links;
 mod lock;

@@ -20,6 +20,7 @@ use crate::catalog;
 use crate::catalog::Sample;
 use crate::citations;
 use crate::error::Failure;
+use crate::kernel_pages;
 use crate::links::clean;
 use crate::oops::pattern;
 use crate::paths;
@@ -73,6 +74,10 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
                 .map(|what| format!("{linux}: {what}"))
                 .collect(),
         });
+        checks.push(Check {
+            name: format!("the patches to the kernel's pages fit: {linux}").into(),
+            complaints: kernel_pages::wrong(root, tree)?,
+        });
     }
     for release in citations::not_here(&trees)? {
         checks.push(Check {
@@ -80,7 +85,11 @@ pub fn check(root: &Path) -> Result<Vec<Check>> {
             complaints: Vec::new(),
         });
     }
-    let others: [(&'static str, Vec<String>); 7] = [
+    let others: [(&'static str, Vec<String>); 8] = [
+        (
+            "each patch to the kernel's pages is listed",
+            kernel_pages::unlisted(root, &files),
+        ),
         (PARTS, parts(root, &samples)),
         (CHAPTERS, chapters(root, &files)),
         (
