@@ -195,6 +195,7 @@ goes_while_unpatching()
 coming_with_devices()
 {
 	begin_to_load claims_target wait_in=init
+	on_exit klp__restore_file /sys/module/claims_target/parameters/wait_in none
 	wait_for test -e /proc/claims_target
 	load_lp claims_tasks
 	log_has '^claims_tasks: pre_patch: claims_target: Coming: insmod$' || fail "it is not Coming"
@@ -250,6 +251,8 @@ held()
 	cat "$KLP_SYSFS/claims_tasks/stack_order" &> /dev/null &
 	fourth=$!
 	begin_to_load rules_other
+	# Taken back before rules_other is: its rmmod would wait for the callback.
+	on_exit klp__restore_file /sys/module/claims_tasks/parameters/hold 0
 	wait_for stack_has "$second" kernfs_fop_write_iter
 	wait_for stack_has "$third" enabled_store
 	wait_for stack_has "$fourth" stack_order_show

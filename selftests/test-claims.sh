@@ -192,6 +192,8 @@ eexist_is_success()
 	load_lp rules_all
 	set_param rules_all fail rules_target
 	set_param rules_all errno 17
+	echo rules_target >> "$KLP_TMP/loaded"
+	on_exit klp__drop_mod rules_target
 	run modprobe "$(find_ko rules_target)"
 	[ ! -d /sys/module/rules_target ] || fail "rules_target is loaded"
 	set_param rules_all errno 16
@@ -372,11 +374,11 @@ blacklist()
 {
 	require_module dummy
 	[ ! -d /sys/module/dummy ] || skip "dummy is loaded"
+	echo dummy >> "$KLP_TMP/loaded"
+	on_exit klp__drop_mod dummy
 	echo "blacklist dummy" > "$KLP_TMP/modprobe.conf"
 	run modprobe -C "$KLP_TMP/modprobe.conf" rtnl-link-dummy
 	[ ! -d /sys/module/dummy ] || fail "the alias loads it"
-	echo dummy >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod dummy
 	run modprobe -C "$KLP_TMP/modprobe.conf" dummy
 	unload_mod dummy
 	echo "install dummy /bin/false" > "$KLP_TMP/modprobe.conf"
