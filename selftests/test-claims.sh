@@ -3,8 +3,8 @@
 #
 # Sentences of the book that are no rule of the kernel's page: what a reader would believe otherwise, and what is true.
 #
-# The orders of callbacks are in test-claims-orders.sh, and what nobody survives in test-claims-panic.sh and
-# test-claims-flush.sh.
+# The orders of callbacks are in test-claims-orders.sh, and what nobody survives in test-claims-panic.sh,
+# test-claims-flush.sh and test-claims-init.sh.
 #
 # xtask: modules=claims,selftests
 
