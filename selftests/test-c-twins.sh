@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# xtask: modules=c-twins,selftests,shadow-data,sysctl-update memory=1024
+# xtask: modules=c-twins,raw-opener,selftests,sysctl-update memory=1024
 #
 # The modules in C that `cargo xtask bench` compares with do what those in Rust do: the same
 # story twice, and the same log line for line but for the module's name.
@@ -10,8 +10,8 @@
 LIMIT=net.ipv4.tcp_challenge_ack_limit
 
 require_command ip python3
-require_ko ctwin_callbacks_demo ctwin_sysctl_update ctwin_shadow_data
-require_ko test_klp_callbacks_demo test_klp_callbacks_mod sysctl_update shadow_data
+require_ko ctwin_callbacks_demo ctwin_sysctl_update ctwin_raw_opener
+require_ko test_klp_callbacks_demo test_klp_callbacks_mod sysctl_update raw_opener
 # A story is taken down in a command substitution, where its first failure shall end it, too.
 shopt -s inherit_errexit
 ktap_plan 4
@@ -105,7 +105,7 @@ raw()
 	sed -E 's/ [0-9]+ ([0-9]+) [0-9a-f]{16} / INODE \1 ADDRESS /; s/\[[0-9]+\]/[PID]/' /proc/net/raw | sort
 }
 
-shadow()
+opener()
 {
 	HOLDERS=
 	hold 200
@@ -126,6 +126,6 @@ ktap_case "callbacks-demo in C tells what it tells in Rust" \
 ktap_case "callbacks-demo in C refuses as it does in Rust" \
 	same_story refused ctwin_callbacks_demo test_klp_callbacks_demo
 ktap_case "sysctl-update in C changes what it changes in Rust" sysctl_both
-ktap_case "shadow-data in C shows what it shows in Rust" \
-	same_story shadow ctwin_shadow_data shadow_data
+ktap_case "raw-opener in C shows what it shows in Rust" \
+	same_story opener ctwin_raw_opener raw_opener
 ktap_finish

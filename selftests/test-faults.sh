@@ -16,8 +16,8 @@
 # With one processor a transition need not wait for the idle task of the other, and ends at once instead of after a second.
 #
 # xtask: kernel=own timeout=10800 nics=2 cpus=1 shards=4
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,selftests
-# xtask: modules=shadow-data,state-handover,sysctl-update
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,raw-opener,selftests
+# xtask: modules=state-handover,sysctl-update
 
 . "$(dirname "$0")/functions.sh"
 . "$(dirname "$0")/rules.sh"
@@ -111,11 +111,11 @@ state_handover()
 	all_sweeps state_handover -- file=/proc/sys/net/core/rmem_max file=/proc/sys/net/core/wmem_max
 }
 
-shadow_data()
+raw_opener()
 {
 	python3 -c 'import socket, time; s = [socket.socket(2, 3, i) for i in (1, 6, 17)]; time.sleep(100000)' &
 	wait_for raw_sockets 3 || fail "no raw sockets"
-	all_sweeps shadow_data -- head=/proc/net/raw
+	all_sweeps raw_opener -- head=/proc/net/raw
 }
 
 raw_sockets()
@@ -175,7 +175,7 @@ no_ftrace()
 	load_targets
 	save_sysctl "$LIMIT" net.core.max_skb_frags
 	sysctl -q -w "$LIMIT=100"
-	for mod in rules_all sysctl_update deferred_work state_handover shadow_data; do
+	for mod in rules_all sysctl_update deferred_work state_handover raw_opener; do
 		if ! ftrace_needed "$mod"; then
 			continue
 		fi
@@ -245,7 +245,7 @@ require_config CONFIG_FAILSLAB CONFIG_FAIL_PAGE_ALLOC CONFIG_FAULT_INJECTION_DEB
 	CONFIG_FAULT_INJECTION_STACKTRACE_FILTER CONFIG_KPROBES
 require_command python3 ethtool ip sysctl
 require_file "$FAULTS/failslab" "$FAULTS/fail_page_alloc" /proc/self/fail-nth
-rules_needs rules_all rules_target rules_other sysctl_update failing_pre_patch state_handover shadow_data \
+rules_needs rules_all rules_target rules_other sysctl_update failing_pre_patch state_handover raw_opener \
 	deferred_work asm_trampoline netdev_features fail_call
 FAIL_CALL=$(find_ko fail_call)
 
@@ -256,7 +256,7 @@ CASES=(
 	"sysctl_update, raising after it|sysctl_update post"
 	"failing_pre_patch|failing_pre_patch"
 	"state_handover|state_handover"
-	"shadow_data|shadow_data"
+	"raw_opener|raw_opener"
 	"deferred_work|deferred_work"
 	"asm_trampoline|asm_trampoline"
 	"netdev_features|netdev_features"

@@ -14,7 +14,7 @@
 # a livepatch is in force, after a reversal too, what it changes must be as it says.
 #
 # xtask: clock=real cpus=2 nics=1
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,selftests,shadow-data,state-handover
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,raw-opener,selftests,state-handover
 # xtask: modules=sysctl-update
 
 . "$(dirname "$0")/functions.sh"
@@ -24,7 +24,7 @@ SEED=${KLP_SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
 CYCLES=${KLP_CYCLES:-100}
 SECONDS_MAX=${KLP_SOAK_SECONDS:-240}
 LIMIT=net.ipv4.tcp_challenge_ack_limit
-PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "shadow_data"
+PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "raw_opener"
 	"asm_trampoline" "state_handover" "netdev_features" "rules_subset_1")
 TARGETS=(rules_target rules_other asm_target dummy veth)
 CPU=/sys/devices/system/cpu/cpu1/online
@@ -59,7 +59,7 @@ in_force()
 		file_is /proc/sys/net/core/rmem_max 4194304 && file_is /proc/sys/net/core/wmem_max 4194304
 		;;
 	deferred_work) [ "$(awk 'NR == 1 { print $NF }' /proc/softirqs)" = peak/10ms ] ;;
-	shadow_data) [ "$(awk 'NR == 1 { print $NF }' /proc/net/raw)" = opener ] ;;
+	raw_opener) [ "$(awk 'NR == 1 { print $NF }' /proc/net/raw)" = opener ] ;;
 	netdev_features) ! gro | grep -vxF "off [fixed]" ;;
 	rules_all) file_is "$UID_FILE" 60001 ;;
 	esac

@@ -67,9 +67,9 @@ const SYSCTL: Twin = Twin {
     holds: "post_unpatch",
 };
 const SHADOW: Twin = Twin {
-    title: "shadow-data",
-    c: "ctwin_shadow_data",
-    rust: "shadow_data",
+    title: "raw-opener",
+    c: "ctwin_raw_opener",
+    rust: "raw_opener",
     thing: "socket",
     items: &[1, 100, 1000, 10_000],
     walks: &["post_patch", "post_unpatch"],
@@ -135,7 +135,7 @@ fn modules(amount: Amount) -> Result<std::path::PathBuf> {
         "build",
         "c-twins",
         "selftests",
-        "shadow-data",
+        "raw-opener",
         "sysctl-update",
     ])?)?;
     let built = said.lines().find_map(|line| line.strip_prefix("modules: "));
@@ -440,11 +440,11 @@ fn evaluate(seen: &Seen, amount: Amount, rows: &mut Rows) -> Result<String> {
     let functions = ("functions-1".to_owned(), ("bench_c_1", "bench_rust_1"));
     for ((cycle, twin), what, text) in [
         (&functions, "call", "1000 calls of a small function"),
-        (&shadow, "read_cpu", "shadow-data: reading /proc/net/raw"),
+        (&shadow, "read_cpu", "raw-opener: reading /proc/net/raw"),
         (
             &shadow,
             "open_cpu",
-            "shadow-data: 100 raw sockets opened and closed",
+            "raw-opener: 100 raw sockets opened and closed",
         ),
     ] {
         let pair = seen.pair(cycle, *twin, what)?;
@@ -576,7 +576,7 @@ mod tests {
     fn the_orders_keep_to_the_amount() {
         let text = orders(SMALL);
         assert!(
-            text.contains("\nsockets 100\ncycle shadow-data-100 - ctwin_shadow_data shadow_data\n"),
+            text.contains("\nsockets 100\ncycle raw-opener-100 - ctwin_raw_opener raw_opener\n"),
             "{text}"
         );
         assert!(

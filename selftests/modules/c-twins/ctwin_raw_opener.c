@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The twin of samples/shadow-data: /proc/net/raw shows who opened each raw socket, which a shadow variable
+ * The twin of ../raw-opener: /proc/net/raw shows who opened each raw socket, which a shadow variable
  * remembers beside struct sock.
  */
 
@@ -177,17 +177,17 @@ static struct klp_patch patch = {
 	.objs = objs,
 };
 
-static int __init ctwin_shadow_data_init(void)
+static int __init ctwin_raw_opener_init(void)
 {
 	return klp_enable_patch(&patch);
 }
 
-static void __exit ctwin_shadow_data_exit(void)
+static void __exit ctwin_raw_opener_exit(void)
 {
 }
 
-module_init(ctwin_shadow_data_init);
-module_exit(ctwin_shadow_data_exit);
+module_init(ctwin_raw_opener_init);
+module_exit(ctwin_raw_opener_exit);
 MODULE_AUTHOR("The livepatch cookbook");
 MODULE_DESCRIPTION("Show who opened each raw socket in /proc/net/raw");
 MODULE_LICENSE("GPL");
