@@ -2,9 +2,12 @@
 
 //! Data that passes from one module to another, which the compiler saw at different times.
 
-use kernel::sync::atomic::{
-    Atomic,
-    AtomicType, //
+use kernel::sync::{
+    atomic::{
+        Atomic,
+        AtomicType, //
+    },
+    SpinLock, //
 };
 
 /// A type that every module lays out alike, whenever and by whichever compiler it was built.
@@ -36,6 +39,11 @@ unsafe impl<T: FixedLayout, const N: usize> FixedLayout for [T; N] {}
 
 // SAFETY: An atomic is a transparent number.
 unsafe impl<T: AtomicType + FixedLayout> FixedLayout for Atomic<T> {}
+
+/// On a kernel with lockdep the class and the name of a lock lie in the module that made it. lockdep reads the name in its
+/// reports: so, on such a kernel, let that module stay as long as the lock.
+// SAFETY: C's `spinlock_t` and then what it protects: `Lock` is `repr(C)`. Without lockdep nothing in it leads into a module.
+unsafe impl<T: FixedLayout> FixedLayout for SpinLock<T> {}
 
 /// Declares a struct that every module lays out alike: C's layout, and fields that have it.
 ///
