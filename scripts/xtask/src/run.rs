@@ -254,7 +254,7 @@ fn script(root: &Path, modules: &Path, sample: &Sample, params: &[String]) -> St
         steps.push(format!("unload_mod {}", quote(target)));
     }
     format!(
-        "export KLP_MODULES_DIR={}\n. {}\nstory()\n{{\n\t{}\n}}\nktap_plan 1\nktap_case {} story\nktap_finish",
+        "export KLP_MODULES_DIR={}\n. {}\nexport KLP_DIR\nstory()\n{{\n\t{}\n}}\nktap_plan 1\nktap_case {} story\nktap_finish",
         quote(&modules.to_string_lossy()),
         quote(&root.join("selftests/functions.sh").to_string_lossy()),
         steps.join("\n\t"),
