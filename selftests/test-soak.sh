@@ -14,7 +14,7 @@
 # a livepatch is in force, after a reversal too, what it changes must be as it says.
 #
 # xtask: clock=real cpus=2 nics=1
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,raw-opener,selftests,state-handover
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,raw-opener,selftests,shadow-data,state-handover
 # xtask: modules=sysctl-update
 
 . "$(dirname "$0")/functions.sh"
@@ -24,7 +24,7 @@ SEED=${KLP_SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
 CYCLES=${KLP_CYCLES:-100}
 SECONDS_MAX=${KLP_SOAK_SECONDS:-240}
 LIMIT=net.ipv4.tcp_challenge_ack_limit
-PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "raw_opener"
+PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "raw_opener" "shadow_data"
 	"asm_trampoline" "state_handover" "netdev_features" "rules_subset_1")
 TARGETS=(rules_target rules_other asm_target dummy veth)
 CPU=/sys/devices/system/cpu/cpu1/online
@@ -60,6 +60,8 @@ in_force()
 		;;
 	deferred_work) [ "$(awk 'NR == 1 { print $NF }' /proc/softirqs)" = peak/10ms ] ;;
 	raw_opener) [ "$(awk 'NR == 1 { print $NF }' /proc/net/raw)" = opener ] ;;
+	# Without the patch it depends on who is quicker.
+	shadow_data) [ ! -d /sys/class/net/mon1 ] || [ "$("$KLP_DIR/wpan.py" join wpan0 mon1 1111 2222)" = "wpan0 is 1111" ] ;;
 	netdev_features) ! gro | grep -vxF "off [fixed]" ;;
 	rules_all) file_is "$UID_FILE" 60001 ;;
 	esac
@@ -304,6 +306,12 @@ soak()
 	save_sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max
 	sysctl -q -w "$LIMIT=100" net.core.max_skb_frags=17 net.core.rmem_max=212992 net.core.wmem_max=212992
 	uid_65534
+	if modprobe -nq mac802154_hwsim; then
+		load_mod mac802154_hwsim
+		ip link set wpan0 up
+		"$KLP_DIR/wpan.py" monitor wpan1 mon1
+		ip link set mon1 up
+	fi
 	values > "$KLP_TMP/values"
 	sound > "$KLP_TMP/before"
 	on_exit klp__to_file "$CPU" 1

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* What the sample takes from the kernel beyond the `kernel` crate; bindgen reads it, nothing includes it. */
 
-#include <net/raw.h>
-
 #include "helpers.c"

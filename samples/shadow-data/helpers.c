@@ -1,61 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <linux/seq_file.h>
-#include <linux/user_namespace.h>
-#include <net/inet_sock.h>
-#include <net/raw.h>
+/* The header of net/mac802154 itself: what a livepatch changes is seldom public. */
+#include <../net/mac802154/ieee802154_i.h>
 
-/* Puts a socket into the table of its protocol. */
-void rust_helper_raw_hash(struct sock *sk)
+struct ieee802154_local *rust_helper_wpan_radio_of_hw(struct ieee802154_hw *hw)
 {
-	struct raw_hashinfo *table = sk->sk_prot->h.raw_hash;
-	u32 slot = raw_hashfunc(sock_net(sk), inet_sk(sk)->inet_num);
-
-	spin_lock(&table->lock);
-	sk_add_node_rcu(sk, &table->ht[slot]);
-	sock_set_flag(sk, SOCK_RCU_FREE);
-	spin_unlock(&table->lock);
-	sock_prot_inuse_add(sock_net(sk), sk->sk_prot, 1);
+	return hw_to_local(hw);
 }
 
-/* Takes a socket out of the table again, if it is there. */
-void rust_helper_raw_unhash(struct sock *sk)
+struct ieee802154_local *rust_helper_wpan_radio_of_interface(struct ieee802154_sub_if_data *sdata)
 {
-	struct raw_hashinfo *table = sk->sk_prot->h.raw_hash;
-
-	spin_lock(&table->lock);
-	if (sk_del_node_init_rcu(sk))
-		sock_prot_inuse_add(sock_net(sk), sk->sk_prot, -1);
-	spin_unlock(&table->lock);
+	return sdata->local;
 }
 
-/* Shows every raw IPv4 socket of all namespaces to visit() with @data, which runs under the lock of the table. */
-void rust_helper_raw_for_each(void (*visit)(struct sock *sk, void *data), void *data)
+u64 rust_helper_wpan_address(const struct ieee802154_pan_device *coord)
 {
-	struct sock *sk;
-	unsigned int slot;
-
-	spin_lock(&raw_v4_hashinfo.lock);
-	for (slot = 0; slot < RAW_HTABLE_SIZE; slot++)
-		sk_for_each(sk, &raw_v4_hashinfo.ht[slot])
-			visit(sk, data);
-	spin_unlock(&raw_v4_hashinfo.lock);
+	return le64_to_cpu(coord->extended_addr);
 }
 
-/* The line of a socket, or the heading, as the kernel has it but without the newline. */
-void rust_helper_raw_show(struct seq_file *seq, struct sock *sk)
+bool rust_helper_wpan_is_associating(struct ieee802154_local *local)
 {
-	struct inet_sock *inet = inet_sk(sk);
+	return mac802154_is_associating(local);
+}
 
-	if (sk == SEQ_START_TOKEN) {
-		seq_puts(seq, "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when "
-			 "retrnsmt   uid  timeout inode ref pointer drops");
-		return;
-	}
-	seq_printf(seq, "%4d: %08X:%04X %08X:%04X %02X %08X:%08X 00:00000000 00000000 %5u",
-		   raw_seq_private(seq)->bucket, inet->inet_rcv_saddr, inet->inet_num,
-		   inet->inet_daddr, 0, sk->sk_state, sk_wmem_alloc_get(sk), sk_rmem_alloc_get(sk),
-		   from_kuid_munged(seq_user_ns(seq), sk_uid(sk)));
-	seq_printf(seq, " %8d %llu %d %pK %u", 0, (u64)sock_i_ino(sk),
-		   refcount_read(&sk->sk_refcnt), sk, sk_drops_read(sk));
+/* What a frame says that answers a request to join. */
+struct wpan_answer {
+	u64 from;
+	__le16 short_addr;
+	u8 status;
+};
+
+/* Reads a frame that came to @sdata: -EINVAL if it is no answer, -ENODEV if it is one for somebody else. */
+int rust_helper_wpan_read_answer(struct ieee802154_sub_if_data *sdata, struct sk_buff *skb, struct wpan_answer *answer)
+{
+	const struct ieee802154_assoc_resp_pl *said = (void *)skb->data;
+	const struct ieee802154_mac_cb *cb = mac_cb(skb);
+
+	if (skb->len != sizeof(*said) || cb->source.mode != IEEE802154_EXTENDED_ADDRESSING ||
+	    cb->dest.mode != IEEE802154_EXTENDED_ADDRESSING)
+		return -EINVAL;
+	if (cb->dest.extended_addr != sdata->wpan_dev.extended_addr)
+		return -ENODEV;
+	answer->from = le64_to_cpu(cb->source.extended_addr);
+	answer->short_addr = said->short_addr;
+	answer->status = said->status;
+	return 0;
+}
+
+/* Gives an answer to who waits for it, and lets no other one come through. */
+void rust_helper_wpan_accept(struct ieee802154_local *local, const struct wpan_answer *answer)
+{
+	local->assoc_addr = answer->short_addr;
+	local->assoc_status = answer->status;
+	clear_bit(IEEE802154_IS_ASSOCIATING, &local->ongoing);
+	complete(&local->assoc_done);
 }

@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A livepatch that adds a field to a structure: who opened each raw socket.
+//! A livepatch that adds a lock to a structure: the one by which a radio of IEEE 802.15.4 joins a network.
 //!
-//! A raw socket reads and forges packets of any protocol. `/proc/net/raw` lists them, but an administrator who finds one
-//! there learns only the user, and for a socket that was passed on, or whose owner is long root again, that tells little.
-//! `struct sock` does not remember the process. A new field would change the layout of a structure that exists by the
-//! thousand and that every module knows; so the field lives beside it, in a shadow variable.
+//! Who joins sends a request and waits; the answer arrives in a worker. Up to Linux 7.2 the two share fields of `struct
+//! ieee802154_local` without a lock: a second answer overwrites the first before the waiting task has read it, and one that comes
+//! when the wait is over follows a pointer that is null or freed by then. Linux 7.3 adds a lock to the structure. A running
+//! kernel cannot: radios exist, and their drivers know the layout. So the lock, and a copy of the address instead of the
+//! pointer, live beside the structure, in a shadow variable.
 //!
-//! Why callbacks: sockets that are open when the patch comes never pass through the new functions, so post_patch gives
-//! them the field, and the fields must go with the patch. A task that still runs the old functions would neither
-//! attach nor free. So there is nothing to attach before all tasks have moved, and nothing to show once some move back.
+//! A radio that comes with the patch gets its lock at once, one that was here before it when it next joins. An
+//! association that began before the patch ends without, as it began.
 //!
 //! ```text
-//! # python3 -c 'import socket, time; s = socket.socket(2, 3, 1); time.sleep(99)' &
+//! # ./wpan.py join wpan0 mon1 1111 2222      # wpan0 asks, mon1 answers twice
+//! wpan0 is 2222
 //! # insmod shadow_data.ko
-//! # python3 -c 'import socket, time; s = socket.socket(2, 3, 6); time.sleep(99)' &
-//! # cat /proc/net/raw
-//!   sl  local_address …  drops opener
-//!    …  00000000:0001 …      0 ?
-//!    …  00000000:0006 …      0 python3[131]
+//! # ./wpan.py join wpan0 mon1 1111 2222
+//! wpan0 is 1111
 //! ```
 
-mod raw;
+mod wpan;
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
+use kernel::prelude::*;
+
+use wpan::{
+    Association,
+    Coordinator,
+    Frame,
+    Hardware,
+    Interface,
+    ShortAddr, //
 };
 
 klp::bindings!();
@@ -37,21 +38,20 @@ klp::bindings!();
 klp::livepatch! {
     name: "shadow_data",
     authors: ["The livepatch cookbook"],
-    description: "Show who opened each raw socket in /proc/net/raw",
+    description: "Take one answer only, under a lock, when a radio of IEEE 802.15.4 joins a network",
     license: "GPL",
     states: [
-        /// A cumulative patch that does not know of the field ("rawo") is refused: it would leave it on every socket, and
-        /// the next socket at such an address would have the opener of the one before.
-        static FIELD: () = { id: OPENER_ID, version: 1 },
+        /// A cumulative patch that does not know of the lock ("asoc") is refused: nobody would free it with its radio.
+        static LOCK: () = { id: ASSOCIATION_ID, version: 1 },
     ],
     objects: [
-        vmlinux {
-            callbacks: RawOpener,
+        "mac802154" {
+            callbacks: AssociationLock,
             functions: [
-                fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
-                fn raw_unhash_sk(*mut bindings::sock) = unhash,
-                // SAFETY: The declaration is that of net/ipv4/raw.c, where it is static.
-                unsafe fn raw_seq_show(*mut bindings::seq_file, *mut c_void) -> c_int = show,
+                fn ieee802154_alloc_hw(usize, wpan::Ops) -> Hardware as original_alloc = alloc,
+                fn ieee802154_free_hw(Hardware) as original_free = free,
+                fn mac802154_perform_association(Interface, Coordinator, ShortAddr) -> c_int as original_associate = associate,
+                fn mac802154_process_association_resp(Interface, Frame) -> c_int as original_answer = answer,
             ],
         },
     ],
@@ -59,86 +59,91 @@ klp::livepatch! {
 // ANCHOR_END: metadata
 
 // ANCHOR: field
-/// The id of the shadow variable, and of the state that says that it is there: "rawo".
-const OPENER_ID: usize = 0x7261_776f;
+/// The id of the shadow variable, and of the state that says that it is there: "asoc".
+const ASSOCIATION_ID: usize = 0x6173_6f63;
 
-/// The field that `struct sock` lacks.
-// SAFETY: No other patch uses this id, and the type is plain data.
-static OPENER: klp::Shadow<bindings::sock, raw::Process> = unsafe { klp::Shadow::new(OPENER_ID) };
-
-/// Whether every task runs the new functions, so that a field is where a socket is.
-static COMPLETE: Atomic<bool> = Atomic::new(false);
+/// The lock that `struct ieee802154_local` lacks, and what it protects.
+// SAFETY: No other patch uses this id.
+static ASSOCIATION: wpan::Associations = unsafe { klp::Shadow::new(ASSOCIATION_ID) };
 // ANCHOR_END: field
 
-struct RawOpener;
+// ANCHOR: lifetime
+/// Replaces `ieee802154_alloc_hw()`, by which a driver makes a radio. Process context.
+///
+/// # Safety
+///
+/// As for that function: `ops` must be readable.
+unsafe extern "C" fn alloc(room: usize, ops: wpan::Ops) -> Hardware {
+    // SAFETY: The duty of this function.
+    let hw = unsafe { original_alloc(room, ops) };
+    if !hw.is_null() {
+        // Without memory for it the radio is in the place of one that was here before the patch.
+        let _ = ASSOCIATION.attach(wpan::radio_of(hw), GFP_KERNEL, Association::none());
+    }
+    hw
+}
 
-// ANCHOR: callbacks
+/// Replaces `ieee802154_free_hw()`, by which a driver gives it back. Process context.
+///
+/// # Safety
+///
+/// As for that function: `hw` must come from [`alloc`] or its original, and nobody may use it any more.
+unsafe extern "C" fn free(hw: Hardware) {
+    // Before the radio goes: afterwards its address may be that of another one, which has a lock of its own.
+    ASSOCIATION.free(wpan::radio_of(hw));
+    // SAFETY: The duty of this function.
+    unsafe { original_free(hw) };
+}
+
+struct AssociationLock;
+
 #[vtable]
-impl klp::Callbacks for RawOpener {
-    /// Every socket that is made from now on gets the field in [`hash`]; those that exist get it here. One that is made
-    /// at this moment may get it twice, of which the first stays, but never not at all.
-    fn post_patch(obj: &klp::Object) {
-        // After an unpatching that was reversed there are fields of before. Tasks that had moved back have closed their
-        // sockets by the old function, and others may have opened theirs at the same addresses.
-        OPENER.free_all();
-        COMPLETE.store(true, Relaxed);
-        // Runs under the lock of the table: the socket cannot leave it, and so not lose the field before it has it. Without
-        // memory the socket is shown without an opener; this is too late to refuse the patch.
-        raw::for_each(|sk| {
-            let _ = OPENER.attach(sk, GFP_ATOMIC, raw::Process::UNKNOWN);
-        });
-        pr_info!("post_patch: {obj}: attached to the sockets that were here\n");
-    }
-
-    fn pre_unpatch(obj: &klp::Object) {
-        COMPLETE.store(false, Relaxed);
-        pr_info!("pre_unpatch: {obj}\n");
-    }
-
+impl klp::Callbacks for AssociationLock {
     fn post_unpatch(obj: &klp::Object) {
-        OPENER.free_all();
+        ASSOCIATION.free_all();
         pr_info!("post_unpatch: {obj}: freed\n");
     }
 }
-// ANCHOR_END: callbacks
+// ANCHOR_END: lifetime
 
-// ANCHOR: functions
-/// Replaces `raw_hash_sk()`, by which a socket goes live.
+// ANCHOR: association
+/// Replaces `mac802154_perform_association()`, which sends the request and waits for the answer. Process context, under RTNL.
 ///
 /// # Safety
 ///
-/// As that function: `sk` must be a raw socket that is in no table, and the caller may sleep.
-unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
+/// As for that function: the arguments must be an interface that is up, the coordinator to be asked, and room for an address.
+unsafe extern "C" fn associate(sdata: Interface, whom: Coordinator, short: ShortAddr) -> c_int {
     // SAFETY: The duty of this function.
-    unsafe { raw::hash(sk) };
-    // After the lock of the table was held, as in `post_patch`: either this sees `COMPLETE`, or the walk sees `sk`.
-    if COMPLETE.load(Relaxed) {
-        // FIX: the socket remembers who opened it. Without memory it does not: no socket fails for the sake of a column.
-        let _ = OPENER.attach(sk, GFP_KERNEL, raw::Process::current());
+    let (radio, address) = unsafe { (wpan::radio(sdata), wpan::address(whom)) };
+    // A radio in flight, which was here before the patch, gets its lock now. Without memory for the request it fails, too.
+    match ASSOCIATION.get_or_alloc(radio, GFP_KERNEL, Association::none()) {
+        Ok(association) => association.lock().begin(address),
+        Err(error) => return error.to_errno(),
     }
-    0
+    // SAFETY: The duty of this function. It sleeps: neither the lock nor a reference to it may be held.
+    let result = unsafe { original_associate(sdata, whom, short) };
+    if let Some(association) = ASSOCIATION.get(radio) {
+        association.lock().end();
+    }
+    result
 }
 
-/// Replaces `raw_unhash_sk()`, by which a socket dies. The address may serve the next socket at once.
+/// Replaces `mac802154_process_association_resp()`, to which the worker of a radio brings each answer. Process context.
 ///
 /// # Safety
 ///
-/// As that function: `sk` must be a raw socket that is alive.
-unsafe extern "C" fn unhash(sk: *mut bindings::sock) {
+/// As for that function: `skb` must be a frame that came to `sdata`.
+unsafe extern "C" fn answer(sdata: Interface, skb: Frame) -> c_int {
     // SAFETY: The duty of this function.
-    unsafe { raw::unhash(sk) };
-    OPENER.free(sk);
+    let radio = unsafe { wpan::radio(sdata) };
+    if let Some(association) = ASSOCIATION.get(radio) {
+        let mut association = association.lock(); // FIX: what is checked stays so until the answer is given
+        if association.is_waiting() {
+            // SAFETY: The duty of this function.
+            return unsafe { association.answer(radio, sdata, skb) };
+        }
+    }
+    // SAFETY: The duty of this function; one that did not begin in `associate` ends as it began.
+    unsafe { wpan::is_associating(radio).then(|| original_answer(sdata, skb)) }.unwrap_or(0)
 }
-
-/// Replaces `raw_seq_show()`: a line of `/proc/net/raw`.
-///
-/// # Safety
-///
-/// As that function: `v` must be what the iterator of the file gave.
-unsafe extern "C" fn show(seq: *mut bindings::seq_file, v: *mut c_void) -> c_int {
-    let opener = OPENER.get(v.cast()).filter(|_| COMPLETE.load(Relaxed));
-    // SAFETY: The duty of this function.
-    unsafe { raw::show(seq, v, opener.as_deref()) };
-    0
-}
-// ANCHOR_END: functions
+// ANCHOR_END: association

@@ -10,6 +10,7 @@ klp::livepatch! {
     replace: true,
     states: [
         static CHALLENGE_ACK_LIMITS: () = { id: 0x6163_6b6c, version: 1 },
+        static ASSOCIATION: () = { id: 0x6173_6f63, version: 1 },
         static FEATURE: () = { id: 0x6665_6174, version: 1 },
         static MAX_SKB_FRAGS: () = { id: 0x6672_6167, version: 1 },
         static RAW_OPENER: () = { id: 0x7261_776f, version: 1 },

@@ -1,58 +1,94 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The patch of samples/shadow-data as it is written first. **It is wrong**: nothing frees the field of a socket.
+//! The patch of samples/shadow-data as it is written first. **It is wrong**: only new radios get a lock.
 
-#[path = "../../../../samples/shadow-data/raw.rs"]
-#[expect(dead_code, reason = "this is what the patch leaves out")]
-mod raw;
+#[path = "../../../../samples/shadow-data/wpan.rs"]
+mod wpan;
 
-use kernel::{
-    ffi::{
-        c_int,
-        c_void, //
-    },
-    prelude::*, //
+use kernel::prelude::*;
+
+use wpan::{
+    Association,
+    Coordinator,
+    Frame,
+    Hardware,
+    Interface,
+    ShortAddr, //
 };
-
-use raw::Process;
 
 klp::bindings!();
 
-// ANCHOR: naive
 klp::livepatch! {
     name: "naive_shadow_data",
     authors: ["The livepatch cookbook"],
-    description: "Show who opened each raw socket in /proc/net/raw (wrong)",
+    description: "Take one answer only when a radio of IEEE 802.15.4 joins a network (wrong)",
     license: "GPL",
     objects: [
-        vmlinux {
+        "mac802154" {
+            callbacks: AssociationLock,
             functions: [
-                fn raw_hash_sk(*mut bindings::sock) -> c_int = hash,
-                // SAFETY: The declaration is that of net/ipv4/raw.c, where it is static.
-                unsafe fn raw_seq_show(*mut bindings::seq_file, *mut c_void) -> c_int = show,
+                fn ieee802154_alloc_hw(usize, wpan::Ops) -> Hardware as original_alloc = alloc,
+                fn ieee802154_free_hw(Hardware) as original_free = free,
+                fn mac802154_perform_association(Interface, Coordinator, ShortAddr) -> c_int as original_associate = associate,
+                fn mac802154_process_association_resp(Interface, Frame) -> c_int as original_answer = answer,
             ],
         },
     ],
 }
 
-// SAFETY: No other patch uses this id, and the type is plain data.
-static OPENER: klp::Shadow<bindings::sock, Process> = unsafe { klp::Shadow::new(0x6e61_6976) };
+// SAFETY: No other patch uses this id.
+static ASSOCIATION: wpan::Associations = unsafe { klp::Shadow::new(0x6e61_6976) };
 
-unsafe extern "C" fn hash(sk: *mut bindings::sock) -> c_int {
-    if let Err(error) = OPENER.get_or_alloc(sk, GFP_KERNEL, Process::current()) {
-        return error.to_errno();
+struct AssociationLock;
+
+#[vtable]
+impl klp::Callbacks for AssociationLock {
+    fn post_unpatch(_obj: &klp::Object) {
+        ASSOCIATION.free_all();
     }
-    // SAFETY: As `raw_hash_sk()` demands, `sk` is a raw socket that is in no table.
-    unsafe { raw::hash(sk) };
-    0
 }
 
-unsafe extern "C" fn show(seq: *mut bindings::seq_file, v: *mut c_void) -> c_int {
-    let opener = OPENER
-        .get(v.cast())
-        .map_or(Process::UNKNOWN, |opener| *opener);
-    // SAFETY: The arguments are those of `raw_seq_show()`.
-    unsafe { raw::show(seq, v, Some(&opener)) };
-    0
+unsafe extern "C" fn free(hw: Hardware) {
+    ASSOCIATION.free(wpan::radio_of(hw));
+    // SAFETY: The argument is that of `ieee802154_free_hw()`.
+    unsafe { original_free(hw) };
+}
+
+// ANCHOR: naive
+unsafe extern "C" fn alloc(room: usize, ops: wpan::Ops) -> Hardware {
+    // SAFETY: The arguments are those of `ieee802154_alloc_hw()`.
+    let hw = unsafe { original_alloc(room, ops) };
+    if !hw.is_null() {
+        let _ = ASSOCIATION.attach(wpan::radio_of(hw), GFP_KERNEL, Association::none());
+    }
+    hw
+}
+
+unsafe extern "C" fn associate(sdata: Interface, whom: Coordinator, short: ShortAddr) -> c_int {
+    // SAFETY: The arguments are those of `mac802154_perform_association()`.
+    let (radio, address) = unsafe { (wpan::radio(sdata), wpan::address(whom)) };
+    if let Some(association) = ASSOCIATION.get(radio) {
+        association.lock().begin(address);
+    }
+    // SAFETY: As above.
+    let result = unsafe { original_associate(sdata, whom, short) };
+    if let Some(association) = ASSOCIATION.get(radio) {
+        association.lock().end();
+    }
+    result
 }
 // ANCHOR_END: naive
+
+unsafe extern "C" fn answer(sdata: Interface, skb: Frame) -> c_int {
+    // SAFETY: The arguments are those of `mac802154_process_association_resp()`.
+    let radio = unsafe { wpan::radio(sdata) };
+    if let Some(association) = ASSOCIATION.get(radio) {
+        let mut association = association.lock();
+        if association.is_waiting() {
+            // SAFETY: As above.
+            return unsafe { association.answer(radio, sdata, skb) };
+        }
+    }
+    // SAFETY: As above.
+    unsafe { wpan::is_associating(radio).then(|| original_answer(sdata, skb)) }.unwrap_or(0)
+}
