@@ -8,6 +8,7 @@
 # xtask: modules=sysctl-update,naive-sysctl-update,selftests
 
 . "$(dirname "$0")/functions.sh"
+. "$(dirname "$0")/lock_order.sh"
 
 LP=sysctl_update
 NAIVE=naive_sysctl_update
@@ -18,7 +19,7 @@ require_command awk ip sysctl python3
 require_config CONFIG_NET_NS CONFIG_INET
 require_file "/proc/sys/${SYSCTL//.//}"
 require_ko "$LP" "$NAIVE" test_klp_challenge test_klp_atomic_replace test_klp_successor
-ktap_plan 15
+ktap_plan 17
 
 # ---- the limit of a namespace; `init` is the one that the script runs in ----
 
@@ -221,7 +222,13 @@ order_post()
 		~ sysctl_update: post_patch: vmlinux.*
 		~ sysctl_update: .*from 100 to 1000.*
 		livepatch: 'sysctl_update': patching complete
-		...
+		livepatch: 'sysctl_update': initializing unpatching transition
+		~ sysctl_update: pre_unpatch: vmlinux.*
+		~ sysctl_update: .*from 1000 to 100.*
+		livepatch: 'sysctl_update': starting unpatching transition
+		livepatch: 'sysctl_update': completing unpatching transition
+		~ sysctl_update: post_unpatch: vmlinux.*
+		~ sysctl_update: 0 limits from 1000 to 100
 		livepatch: 'sysctl_update': unpatching complete
 	EOF
 }
@@ -247,6 +254,39 @@ come_and_go()
 	disable
 	expect_limits klp-stays=100 klp-again=1000 klp-born=1000 klp-late=100 \
 		klp-fresh="$UNLIMITED"
+}
+
+# The memory of a dead namespace is free when two rounds of cleanup_net() have come after its own, one after the other. A
+# round begins with the ids by which others know the namespace.
+without_id()
+{
+	! ip netns list-id | grep -qE "^nsid $1( |\$)"
+}
+
+another_in_its_place()
+{
+	local i round
+
+	for i in 1 2 3 4; do
+		netns_at "klp-dies$i" 100
+	done
+	enable
+	for round in 1 2 3; do
+		netns_add klp-round
+		ip netns set klp-round "$round"
+		if [ "$round" -eq 1 ]; then
+			for i in 1 2 3 4; do
+				run ip netns del "klp-dies$i"
+			done
+		fi
+		run ip netns del klp-round
+		wait_for without_id "$round" || fail "namespaces do not go"
+	done
+	for i in 1 2 3 4; do
+		netns_at "klp-born$i" 1000
+	done
+	disable
+	expect_limits klp-born1=1000 klp-born2=1000 klp-born3=1000 klp-born4=1000
 }
 
 changed_meanwhile()
@@ -413,6 +453,31 @@ syns_arrive()
 	}' /proc/self/net/netstat
 }
 
+# Whoever holds RTNL may wait for a module, and that one for klp_mutex (book/src/model/context.md). So no callback waits
+# for RTNL.
+module_under_rtnl()
+{
+	under_rtnl_needs
+	netns_at klp-old 100
+	hold_rtnl
+	echo "$LP" >> "$KLP_TMP/loaded"
+	on_exit klp__drop_mod "$LP"
+	begin_to insmod "$(find_ko "$LP")"
+	wait_for log_has "'$LP': patching complete" || {
+		kill "$MODPROBE" # before it waits for the callback
+		fail "a callback waits for RTNL"
+	}
+	expect_limits klp-old=1000
+	write_file "$KLP_SYSFS/$LP/enabled" 0 &
+	wait_for test ! -e "$KLP_SYSFS/$LP" || {
+		kill "$MODPROBE"
+		fail "a callback waits for RTNL"
+	}
+	expect_limits klp-old=100
+	loaded_under_rtnl
+	unload_mod "$LP"
+}
+
 # draw_at NS LIMIT: how the budget for that limit is drawn: its least value, and how many there are to choose from
 draw_at()
 {
@@ -478,6 +543,7 @@ ktap_case "values before, during and after, as in the transcript" main_case
 ktap_case "R1: when=pre raises before the transition starts" order_pre
 ktap_case "R1: when=post raises after every task has moved" order_post
 ktap_case "namespaces that come and go while the patch is on" come_and_go
+ktap_case "a namespace in the place of a dead one is left alone" another_in_its_place
 ktap_case "a value changed meanwhile is left alone" changed_meanwhile
 ktap_case "traffic is held to 100, to 1000, to 100 again" traffic
 ktap_case "half-open connections are held to the same limits" traffic_half_open
@@ -485,6 +551,7 @@ ktap_case "each namespace's own limit holds, or none" traffic_own_limit
 ktap_case "the limit of the connection still holds" traffic_socket_limit
 ktap_case "the budget is drawn by the new reader" reader
 ktap_case "enabled and disabled under traffic, both orders" under_traffic
+ktap_case "a module is loaded under RTNL while the livepatch comes and goes" module_under_rtnl
 ktap_case "the budget is that of the original at every limit" as_the_original
 ktap_case "R13: a successor that does not know of the limits is refused" declared
 ktap_case "naive: one namespace is changed, whatever its limit was" naive
