@@ -6,7 +6,10 @@
 #
 # With a second processor a transition takes until that one's idle task has seen it: so it can be reversed.
 #
-# xtask: modules=state-handover,naive-state-handover,selftests cpus=2
+# Who takes the data of one version for that of the other, or for his own when it is not, finds what the neighbour in memory
+# keeps there, or what was freed: both look right by chance. With slab_debug they do not.
+#
+# xtask: modules=state-handover,naive-state-handover,selftests cpus=2 append=slab_debug=FZP,kmalloc-*
 
 . "$(dirname "$0")/functions.sh"
 
