@@ -16,14 +16,15 @@ TARGET=asm_target
 FILES=/sys/kernel/$TARGET
 TEST=test_klp_redirect
 TEST_TARGET=test_klp_redirect_target
+NEXT=test_klp_atomic_replace
 PARAMS=/sys/module/$TEST_TARGET/parameters
 PROBES=/sys/kernel/debug/kprobes
 
 require_command python3
 require_config CONFIG_KPROBES=y CONFIG_X86_MSR
-require_ko $LP asm_naive $NAIVE $TARGET $TEST $TEST_TARGET ${TEST}_cost
+require_ko $LP asm_naive $NAIVE $TARGET $TEST $TEST_TARGET ${TEST}_cost $NEXT
 require_file $PROBES/list
-ktap_plan 19
+ktap_plan 21
 
 # expect_answers CHECKSUM PERCENT: what the target's files say, also as lines of the transcript
 expect_answers()
@@ -136,6 +137,36 @@ target_comes_and_goes()
 	load_mod "$TARGET"
 	expect_answers "${WRONG[@]}"
 	unload_mod "$LP"
+	unload_mod "$TARGET"
+}
+
+# take_the_place_of LIVEPATCH: by one that knows nothing of it
+take_the_place_of()
+{
+	load_lp "$NEXT" replace=1
+	wait_for test ! -e "$KLP_SYSFS/$1" || fail "$1 was not replaced"
+}
+
+# A replaced livepatch redirects until its module goes. Then no callback runs, and no probe is left.
+replaced()
+{
+	load_mod "$TARGET"
+	load_lp "$LP"
+	log_mark
+	take_the_place_of "$LP"
+	expect_answers "${RIGHT[@]}"
+	unload_mod "$LP"
+	expect_answers "${WRONG[@]}"
+	expect_eq "probes" 0 "$(wc -l < "$PROBES/list")"
+	expect_log "$LP" klp <<-'EOF'
+	EOF
+	load_lp "$LP"
+	expect_answers "${RIGHT[@]}"
+	disable_lp "$LP"
+	expect_answers "${WRONG[@]}"
+	unload_mod "$LP"
+	disable_lp "$NEXT"
+	unload_mod "$NEXT"
 	unload_mod "$TARGET"
 }
 
@@ -424,6 +455,36 @@ nobody_is_left()
 	unload_mod "$TEST_TARGET"
 }
 
+no_probes()
+{
+	[ "$(wc -l < "$PROBES/list")" -eq 0 ]
+}
+
+# The same when it is the exit of a replaced livepatch that drops the redirect.
+nobody_is_left_of_a_replaced()
+{
+	load_mod "$TEST_TARGET"
+	load_lp "$TEST" target=test_redirect_sum
+	take_the_place_of "$TEST"
+	wait_for klp__unused "$TEST"
+	on_exit let_go linger
+	set_param "$TEST" linger Y
+	storm "$TASKS"
+	sleep 1
+	rmmod "$TEST" &
+	wait_for no_probes || fail "the probe stays"
+	sleep 5
+	[ -d "/sys/module/$TEST" ] || fail "$TEST is gone, and tasks are in it"
+	let_go linger
+	wait
+	[ ! -d "/sys/module/$TEST" ] || fail "$TEST was not removed"
+	expect_seen 1 1
+	storm 0
+	disable_lp "$NEXT"
+	unload_mod "$NEXT"
+	unload_mod "$TEST_TARGET"
+}
+
 target_goes_in_a_storm()
 {
 	local i
@@ -471,6 +532,7 @@ ktap_case "naive: a target that comes back is not redirected, and nobody hears o
 ktap_case "assembly and Rust of a loaded target are redirected and given back" tells_its_story
 ktap_case "a target that is loaded later is redirected" target_comes_later
 ktap_case "a target is unloaded and loaded again under the patch" target_comes_and_goes
+ktap_case "R13: a replaced livepatch redirects until its module goes, and leaves nothing" replaced
 ktap_case "a routine of the kernel itself is redirected" kernel_routine
 ktap_case "Redirect refuses what the kernel forbids in the kernel" kernel_refusals
 ktap_case "Redirect refuses what the kernel forbids in a loaded target" target_refusals
@@ -482,6 +544,7 @@ ktap_case "switched off and on 100 times under many callers" hundred_rounds
 ktap_case "jump optimisation does not take the redirect away" stays_armed
 ktap_case "disarmed before the transition ends, not by it" gives_back_at_once
 ktap_case "no task is left in a replacement when its module goes" nobody_is_left
+ktap_case "no task is left in a replacement when the module of a replaced livepatch goes" nobody_is_left_of_a_replaced
 ktap_case "the target goes and comes in the midst of calls" target_goes_in_a_storm
 ktap_case "the cost of a call is told" costs
 ktap_finish

@@ -9,8 +9,8 @@
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"
 
-rules_needs rules_all rules_next rules_other rules_target rules_subset_{0..4} test_klp_tail_call
-ktap_plan 23
+rules_needs rules_all rules_next rules_other rules_target rules_subset_{0..4} test_klp_tail_call test_klp_syscall
+ktap_plan 24
 
 # ANCHOR: r1
 r1_order()
@@ -537,6 +537,30 @@ r13_replaced()
 }
 # ANCHOR_END: r13
 
+# Files and parameters of a replaced livepatch stay as long as its module. Who has opened one reads nothing from then on.
+r13_files()
+{
+	local file=/sys/kernel/test_klp_syscall/npids param=/sys/module/rules_all/parameters/errno mod of_file of_param
+
+	uid_65534
+	load_lp test_klp_syscall
+	load_lp rules_all
+	exec {of_file}<"$file" {of_param}<"$param"
+	load_lp rules_next
+	for mod in test_klp_syscall rules_all; do
+		wait_for test ! -e "$KLP_SYSFS/$mod" || fail "$mod was not replaced"
+	done
+	expect_file "$file" 0
+	expect_file "$param" 19
+	unload_mod test_klp_syscall
+	unload_mod rules_all
+	[ ! -e "${file%/*}" ] || fail "the folder of test_klp_syscall is still there"
+	[ ! -e "$param" ] || fail "the parameters of rules_all are still there"
+	expect_fail ENODEV cat <&"$of_file"
+	expect_fail ENODEV cat <&"$of_param"
+	disable_lp rules_next
+}
+
 # A successor that is taken back before it has replaced anything leaves the old patch as it was.
 r13_reversed()
 {
@@ -677,6 +701,7 @@ ktap_case "R11: a refused target is taken back from the other livepatches" r11_t
 ktap_case "R12: disabling runs the callbacks, not the module's exit" r12_disabled
 ktap_case "R12: reversing runs the callbacks, not the module's init or exit" r12_reversed
 ktap_case "R13: when replaced, no callback of the old patch runs, its state is freed, not reverted" r13_replaced
+ktap_case "R13: files and parameters of a replaced livepatch go with its module" r13_files
 ktap_case "R13: a replacement that is reversed leaves the old patch as it was" r13_reversed
 ktap_case "R14: a reversed unpatching transition runs post_patch again and keeps the state" r14_reversed
 ktap_case "a replacement that ends in a call of a function that sleeps stays on the stack" tail_call
