@@ -4,7 +4,7 @@
 # No callback of a sample takes a lock under which somebody waits for a module: see book/src/model/context.md. lockdep
 # cannot see that wait, so test_klp_lock_order teaches it; then each sample's callbacks run once.
 #
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,selftests
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,function-fix,netdev-features,selftests
 # xtask: modules=shadow-data,state-handover,sysctl-update nics=2
 
 . "$(dirname "$0")/functions.sh"
