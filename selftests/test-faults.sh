@@ -16,7 +16,7 @@
 # With one processor a transition need not wait for the idle task of the other, and ends at once instead of after a second.
 #
 # xtask: kernel=own timeout=10800 nics=2 cpus=1 shards=4
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,raw-opener,selftests
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,function-fix,netdev-features,raw-opener,selftests
 # xtask: modules=state-handover,sysctl-update
 
 . "$(dirname "$0")/functions.sh"
@@ -142,6 +142,12 @@ netdev_features()
 	all_sweeps netdev_features -- "${NICS[@]/#*\//gro=}"
 }
 
+function_fix()
+{
+	load_mod test_klp_names
+	all_sweeps function_fix -- file=/proc/test_klp_names
+}
+
 two_cards()
 {
 	NICS=(/sys/bus/virtio/drivers/virtio_net/virtio*/net/*)
@@ -175,7 +181,7 @@ no_ftrace()
 	load_targets
 	save_sysctl "$LIMIT" net.core.max_skb_frags
 	sysctl -q -w "$LIMIT=100"
-	for mod in rules_all sysctl_update deferred_work state_handover raw_opener; do
+	for mod in rules_all sysctl_update deferred_work function_fix state_handover raw_opener; do
 		if ! ftrace_needed "$mod"; then
 			continue
 		fi
@@ -246,7 +252,7 @@ require_config CONFIG_FAILSLAB CONFIG_FAIL_PAGE_ALLOC CONFIG_FAULT_INJECTION_DEB
 require_command python3 ethtool ip sysctl
 require_file "$FAULTS/failslab" "$FAULTS/fail_page_alloc" /proc/self/fail-nth
 rules_needs rules_all rules_target rules_other sysctl_update failing_pre_patch state_handover raw_opener \
-	deferred_work asm_trampoline netdev_features fail_call
+	deferred_work asm_trampoline netdev_features function_fix test_klp_names fail_call
 FAIL_CALL=$(find_ko fail_call)
 
 # Every case and what it runs; neighbours are of different parts, so the longest stand apart.
@@ -260,6 +266,7 @@ CASES=(
 	"deferred_work|deferred_work"
 	"asm_trampoline|asm_trampoline"
 	"netdev_features|netdev_features"
+	"function_fix|function_fix"
 	"a target that is loaded later|target_later"
 	"ftrace is off|no_ftrace"
 	"functions that the kernel lets fail|functions"
