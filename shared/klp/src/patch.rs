@@ -170,7 +170,9 @@ impl ObjectEntry {
 
 /// A patch of `N` objects: `struct klp_patch` and its table of objects.
 ///
-/// [`livepatch!`](crate::livepatch!) makes one in a static.
+/// [`livepatch!`](crate::livepatch!) makes one in a static. Tools find it in the module's file by that static's name, and the
+/// objects behind the patch.
+#[repr(C)]
 pub struct Patch<const N: usize> {
     raw: UnsafeCell<bindings::klp_patch>,
     objects: UnsafeCell<Table<N>>,
