@@ -17,7 +17,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::UNIX_EPOCH;
 
 use anyhow::bail;
 use anyhow::Context;
@@ -106,15 +105,12 @@ impl Kernel {
         }
     }
 
-    /// The folder that keeps what this very image tells of itself.
+    /// The folder that keeps what this very build tells of itself.
     pub fn facts(&self) -> Result<PathBuf> {
-        let image = fs::metadata(&self.image).context("the kernel's image")?;
-        let when = image
-            .modified()
-            .ok()
-            .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let which = format!("{}-{}", image.len(), when.unwrap_or_default().as_secs());
-        Ok(paths::cache()?.join("facts").join(&self.key).join(which))
+        let image = fs::read(&self.image).context("reading the kernel's image")?;
+        let build = build_text(&image).context("the kernel's image does not say which it is")?;
+        let facts = paths::cache()?.join("facts").join(&self.key);
+        Ok(facts.join(digest(&[&build])))
     }
 
     /// What `make` in a module's own folder is to be told.
@@ -129,6 +125,15 @@ impl Kernel {
     pub fn make(&self) -> Command {
         make(&self.build, None, &self.make_args)
     }
+}
+
+/// Release, builder, number and date of the build, as x86's boot protocol has them (`kernel_version`,
+/// `Documentation/arch/x86/boot.rst`). The build id is packed with the rest of the kernel.
+fn build_text(image: &[u8]) -> Option<String> {
+    let at = u16::from_le_bytes(image.get(0x20e..0x210)?.try_into().ok()?);
+    let text = image.get(0x200 + usize::from(at)..)?;
+    let text = text.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 /// C compiled by the build root's LLVM.
@@ -419,6 +424,15 @@ mod tests {
         assert_ne!(all, key("7.2.12", &["a", "b", "d"]));
         // Parts cannot flow into one another.
         assert_ne!(key("7", &["ab", "c"]), key("7", &["a", "bc"]));
+    }
+
+    #[test]
+    fn an_image_says_which_it_is() {
+        let mut image = vec![0; 0x200];
+        image.splice(0x200.., [0; 0x10].into_iter().chain(*b"7.2.12 #1\0more"));
+        image[0x20e] = 0x10;
+        assert_eq!(build_text(&image).as_deref(), Some("7.2.12 #1"));
+        assert_eq!(build_text(&image[..0x20f]), None);
     }
 
     #[test]
