@@ -9,7 +9,12 @@ use anyhow::Context;
 use anyhow::Result;
 
 use crate::facts::Facts;
-use crate::facts::Object;
+use crate::findings;
+use crate::findings::Finding;
+use crate::findings::Findings;
+use crate::findings::Grade;
+use crate::module::Patched;
+use crate::symbols::Object;
 
 /// Where the code of vmlinux, and of all else, is.
 const BUILT_IN: [&str; 14] = [
@@ -38,58 +43,39 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<Answer
         say("also in", &other.to_string());
     }
     let Some(code) = facts.code(&object)? else {
-        say("there", &format!("no: this kernel has no module {object}"));
+        say("no", &format!("this kernel has no module {object}"));
         return Ok(Answer {
             can: false,
             object,
             source: None,
         });
     };
-    let symbols = code.symbols(function)?;
-    let clones = symbols.clones.join(", ");
-    let (can, there) = match symbols.code {
-        _ if symbols.all > 0 && symbols.code == 0 => (false, "no: it is data, which a callback changes".to_owned()),
-        0 if !clones.is_empty() => (
-            false,
-            format!("no, only {clones}, whose parameters are not those of the source: replace the callers"),
-        ),
-        0 => (
-            false,
-            "no: it was inlined into its callers, is not configured, or is in a module (name that): replace the callers".to_owned(),
-        ),
-        1 if symbols.init => (false, "for a moment: it is freed after the start, so a callback does what it should have done".to_owned()),
-        1 => (true, "yes".to_owned()),
-        n => (true, format!("{n} times: choose one by `@ N`, counted in /proc/kallsyms")),
-    };
-    say("there", &there);
-    if symbols.code > 0 && !clones.is_empty() {
-        say(
-            "copies",
-            &format!("{clones}: some callers use them, so replace those callers as well"),
-        );
+    let mut findings = Findings::default();
+    findings::entry(
+        &mut findings,
+        facts,
+        &code,
+        &Patched::new(object.clone(), function),
+    )?;
+    let findings = findings.0;
+    let can = findings
+        .iter()
+        .all(|finding| finding.grade == Grade::Warning);
+    if can {
+        say("there", "yes");
+        say("traced", "yes: `functions` of livepatch! replaces it");
     }
-    let traced = symbols.traced > 0;
-    if symbols.code > 0 && !symbols.init {
+    for Finding {
+        grade, what, help, ..
+    } in findings
+    {
         say(
-            "traced",
-            match (traced, facts.is_blacklisted(function)) {
-                (true, _) => "yes: `functions` of livepatch! replaces it",
-                (false, false) => {
-                    "no: it is notrace, assembly or Rust; `redirects` of livepatch! may reach it"
-                }
-                (false, true) => "no, and no kprobe may be on it: replace the callers",
-            },
-        );
-    }
-    let inlined = code.inlined_into(function)?;
-    if !inlined.is_empty() {
-        say(
-            "inlined",
-            &format!("into {}: replace these as well", inlined.join(", ")),
+            if grade == Grade::Warning { "but" } else { "no" },
+            &format!("{what}; {help}"),
         );
     }
     match code.prototype(function)? {
-        Some(prototype) if !traced && prototype.is_bare() => {
+        Some(prototype) if !can && prototype.is_bare() => {
             say(
                 "in C",
                 "BTF says `void`, as of every routine in assembly: read the source",
@@ -106,7 +92,7 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<Answer
         say("source", line);
     }
     Ok(Answer {
-        can: can && traced,
+        can,
         object,
         source: sources.into_iter().next(),
     })

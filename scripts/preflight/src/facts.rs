@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,11 +22,17 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use btf_rs::Btf;
+use btf_rs::Type;
 use walkdir::DirEntry;
 use walkdir::WalkDir;
 
+use crate::dwarf;
 use crate::module;
 use crate::prototype::Prototype;
+use crate::symbols;
+pub use crate::symbols::Object;
+use crate::symbols::Symbols;
+use crate::tables::Sizes;
 use crate::xtask;
 
 /// Copies what the guest's kernel tells into the folder that it may write to.
@@ -41,45 +46,6 @@ cat /sys/kernel/debug/kprobes/blacklist > "$to/blacklist"
 cat /sys/kernel/btf/vmlinux > "$to/btf"
 "#;
 
-/// Which object a function is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Object {
-    Vmlinux,
-    Module(String),
-}
-
-impl Object {
-    pub fn new(name: &str) -> Object {
-        match name {
-            "vmlinux" => Object::Vmlinux,
-            module => Object::Module(module.replace('-', "_")),
-        }
-    }
-}
-
-impl std::fmt::Display for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Object::Vmlinux => "vmlinux",
-            Object::Module(name) => name,
-        })
-    }
-}
-
-/// What is known of a name in an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Symbols {
-    /// How many symbols have the name, and how many of them are code.
-    pub all: usize,
-    pub code: usize,
-    /// How many of them ftrace reaches.
-    pub traced: usize,
-    /// Some are freed when the kernel, or the module, has started.
-    pub init: bool,
-    /// What the compiler made of the function beside it or in its place: `.isra.0`, `.constprop.0`, `.part.0`.
-    pub clones: Vec<String>,
-}
-
 /// A kernel's answers.
 pub struct Facts {
     pub release: String,
@@ -91,6 +57,8 @@ pub struct Facts {
     traced: BTreeSet<u64>,
     blacklist: String,
     btf: Btf,
+    /// What vmlinux and its modules export; `None` where the build left no list.
+    exported: Option<BTreeSet<String>>,
 }
 
 impl Facts {
@@ -115,9 +83,13 @@ impl Facts {
             source: given("KLP_SOURCE")?.into(),
             modules: vec![given("KLP_MODULES")?.into()],
             kallsyms: text("kallsyms")?,
-            traced: addresses(&text("traced")?),
+            traced: symbols::addresses(&text("traced")?),
             blacklist: text("blacklist")?,
             btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
+            exported: fs::read_to_string(given("KLP_SYMVERS")?).ok().map(|text| {
+                let names = text.lines().filter_map(|line| line.split('\t').nth(1));
+                names.map(str::to_owned).collect()
+            }),
         })
     }
 
@@ -141,10 +113,10 @@ impl Facts {
     /// The functions of vmlinux that a livepatch can replace as they are: one symbol, traced, for good, without copies.
     pub fn traced_functions(&self) -> Vec<String> {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        let init = init_text(&self.kallsyms);
+        let init = symbols::init_text(&self.kallsyms);
         let mut good = Vec::new();
         for line in self.kallsyms.lines() {
-            let Some((address, kind, name, None)) = symbol(line) else {
+            let Some((address, kind, name, None)) = symbols::symbol(line) else {
                 continue;
             };
             let base = name.split('.').next().unwrap_or(name);
@@ -156,7 +128,7 @@ impl Facts {
         good.retain(|(address, name)| {
             count.get(name) == Some(&1)
                 && !init.contains(address)
-                && is_traced(&self.traced, address)
+                && symbols::is_traced(&self.traced, address)
         });
         good.into_iter().map(|(_, name)| name.to_owned()).collect()
     }
@@ -168,9 +140,33 @@ impl Facts {
             .any(|line| line.rsplit('\t').next() == Some(name))
     }
 
+    /// May a module use it?
+    pub fn is_exported(&self, name: &str) -> bool {
+        self.exported
+            .as_ref()
+            .is_none_or(|names| names.contains(name))
+    }
+
+    /// How large the structures of livepatch are, by its configuration.
+    pub fn sizes(&self) -> Result<Sizes> {
+        let size = |name: &str| {
+            let types = self.btf.resolve_types_by_name(name)?;
+            let size = types.iter().find_map(|this| match this {
+                Type::Struct(this) => Some(this.size() as u64),
+                _ => None,
+            });
+            size.with_context(|| format!("the kernel's BTF has no struct {name}"))
+        };
+        Ok(Sizes {
+            patch: size("klp_patch")?,
+            object: size("klp_object")?,
+            func: size("klp_func")?,
+        })
+    }
+
     /// The object that has `name`, for who did not say which one, and others that have it as well.
     pub fn objects_with(&self, name: &str) -> (Object, Vec<Object>) {
-        let has = |line| symbol(line).filter(|(_, _, symbol, _)| *symbol == name);
+        let has = |line| symbols::symbol(line).filter(|(_, _, symbol, _)| *symbol == name);
         let objects: BTreeSet<&str> = self
             .kallsyms
             .lines()
@@ -219,7 +215,7 @@ impl Code<'_> {
     /// The symbols of a name.
     pub fn symbols(&self, name: &str) -> Result<Symbols> {
         match self {
-            Code::Vmlinux(facts) => Ok(in_vmlinux(&facts.kallsyms, &facts.traced, name)),
+            Code::Vmlinux(facts) => Ok(symbols::in_vmlinux(&facts.kallsyms, &facts.traced, name)),
             Code::Module(_, bytes) => module::symbols(bytes, name),
         }
     }
@@ -231,7 +227,7 @@ impl Code<'_> {
             Code::Module(facts, bytes) => (facts, bytes),
         };
         let Some(section) = module::section(bytes, ".BTF")? else {
-            return module::prototype(bytes, name);
+            return dwarf::prototype(bytes, name);
         };
         let btf = Btf::from_split_bytes(&section, &facts.btf).context("reading a module's BTF")?;
         Ok(Prototype::from_btf(&btf, name))
@@ -241,7 +237,7 @@ impl Code<'_> {
     pub fn inlined_into(&self, name: &str) -> Result<Vec<String>> {
         match self {
             Code::Vmlinux(_) => Ok(Vec::new()),
-            Code::Module(_, bytes) => module::inlined_into(bytes, name),
+            Code::Module(_, bytes) => dwarf::inlined_into(bytes, name),
         }
     }
 }
@@ -285,109 +281,9 @@ fn find(folder: &Path, module: &str) -> Option<PathBuf> {
     files.find(is_it).map(DirEntry::into_path)
 }
 
-/// Address, type, name and module of a line of kallsyms.
-fn symbol(line: &str) -> Option<(&str, char, &str, Option<&str>)> {
-    let (address, rest) = line.split_once(' ')?;
-    let (kind, rest) = rest.split_once(' ')?;
-    let (name, module) = match rest.split_once('\t') {
-        Some((name, module)) => (name, Some(module.trim_matches(['[', ']']))),
-        None => (rest, None),
-    };
-    Some((address, kind.chars().next()?, name, module))
-}
-
-/// The numbers that lines begin with.
-fn addresses(text: &str) -> BTreeSet<u64> {
-    let words = text.lines().filter_map(|line| line.split(' ').next());
-    words
-        .filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok())
-        .collect()
-}
-
-/// May ftrace be at a function's beginning, or behind its ENDBR? Names will not do: several symbols may be one function.
-fn is_traced(traced: &BTreeSet<u64>, address: &str) -> bool {
-    u64::from_str_radix(address, 16).is_ok_and(|at| traced.range(at..at + 16).next().is_some())
-}
-
-/// The addresses of what is freed when the kernel has started; as text of one length they have the order of numbers.
-fn init_text(kallsyms: &str) -> Range<&str> {
-    let address = |wanted| {
-        let mut found = kallsyms.lines().filter_map(symbol);
-        let found = found.find(|(_, _, name, module)| *name == wanted && module.is_none());
-        found.map_or("", |(address, ..)| address)
-    };
-    address("_sinittext")..address("_einittext")
-}
-
-fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbols {
-    let mut symbols = Symbols::default();
-    let mut addresses = Vec::new();
-    for line in kallsyms.lines() {
-        let Some((address, kind, name, None)) = symbol(line) else {
-            continue;
-        };
-        if name == wanted {
-            symbols.all += 1;
-            if matches!(kind, 't' | 'T' | 'w' | 'W') {
-                symbols.code += 1;
-                addresses.push(address);
-            }
-        } else if is_clone(wanted, name) {
-            symbols.clones.push(name.to_owned());
-        }
-    }
-    symbols.traced = addresses.iter().filter(|a| is_traced(traced, a)).count();
-    let init = init_text(kallsyms);
-    symbols.init = addresses.iter().any(|address| init.contains(address));
-    symbols
-}
-
-/// Is `name` what the compiler made of `function`? `.cold` is a part of it that is reached through it alone.
-pub fn is_clone(function: &str, name: &str) -> bool {
-    name.strip_prefix(function)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .is_some_and(|rest| {
-            ["isra", "constprop", "part", "specialized", "llvm"]
-                .iter()
-                .any(|s| rest.starts_with(s))
-                && !rest.ends_with(".cold")
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const KALLSYMS: &str = "\
-f00 T _stext
-f10 t twice
-f20 t twice
-f30 T once
-f40 t once.isra.0
-f50 t once.part.0.cold
-f60 D data
-f70 T _sinittext
-f80 t early
-f90 T _einittext
-fa0 t once\t[module]
-";
-
-    #[test]
-    fn kallsyms_tells_of_a_name() {
-        let of = |name: &str| in_vmlinux(KALLSYMS, &addresses("0xf14 twice\n0xf30 once\n"), name);
-        assert_eq!(of("nothing"), Symbols::default());
-        let once = Symbols {
-            all: 1,
-            code: 1,
-            traced: 1,
-            init: false,
-            clones: vec!["once.isra.0".to_owned()],
-        };
-        assert_eq!(of("once"), once);
-        assert_eq!((of("twice").code, of("twice").traced), (2, 1));
-        assert_eq!((of("data").all, of("data").code), (1, 0));
-        assert!(of("early").init);
-    }
 
     #[test]
     fn a_module_is_found_by_either_name() {

@@ -4,12 +4,20 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use Grade::Refused;
+use Grade::Warning;
+use Grade::Wrong;
 
+use crate::calls;
+use crate::facts::Code;
 use crate::facts::Facts;
-use crate::facts::Object;
-use crate::facts::Symbols;
 use crate::module;
 use crate::module::Patched;
+use crate::symbols::Object;
+use crate::symbols::Symbols;
+use crate::tables::Image;
+use crate::tables::Table;
+use crate::tables::CALLBACK_NAMES;
 
 /// How bad it is; the worst of a module decides the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,211 +71,228 @@ pub struct Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}: {}: {}; {}",
-            self.grade.word(),
-            self.symbol,
-            self.what,
-            self.help
-        )
+        let Finding {
+            grade,
+            symbol,
+            what,
+            help,
+        } = self;
+        write!(f, "{}: {symbol}: {what}; {help}", grade.word())
     }
 }
 
-fn finding(
-    grade: Grade,
-    symbol: &str,
-    what: impl Into<String>,
-    help: impl Into<String>,
-) -> Finding {
-    Finding {
-        grade,
-        symbol: symbol.to_owned(),
-        what: what.into(),
-        help: help.into(),
+/// The findings of one module.
+#[derive(Default)]
+pub struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    /// Adds one: what is wrong; what to do.
+    fn say(&mut self, grade: Grade, symbol: &str, text: impl AsRef<str>) {
+        let (what, help) = text
+            .as_ref()
+            .split_once("; ")
+            .unwrap_or((text.as_ref(), ""));
+        let (symbol, what, help) = (symbol.to_owned(), what.to_owned(), help.to_owned());
+        self.0.push(Finding {
+            grade,
+            symbol,
+            what,
+            help,
+        });
     }
 }
 
 /// Everything about the module in `bytes`; `None` where it is no livepatch.
 pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
     let info = module::modinfo(bytes)?;
-    let get = |key: &str| {
+    let get = |wanted: &str| {
         info.iter()
-            .find(|(k, _)| k == key)
+            .find(|(key, _)| key == wanted)
             .map(|(_, value)| value.as_str())
     };
-    let patched = module::patched(bytes)?;
+    let image = Image::new(module::parse(bytes)?)?;
+    let wanted = module::wanted(&image.file);
     let name = get("name").unwrap_or("module");
-    let kind = module::kind(bytes)?;
-    if get("livepatch").is_none() {
-        return Ok(kind.livepatch.then(|| {
-            vec![finding(
-                Grade::Refused,
-                name,
-                "it is not marked as a livepatch",
-                "modinfo must say livepatch=Y (klp_enable_patch() answers EINVAL)",
-            )]
-        }));
+    let enables = wanted.iter().any(|name| name == "klp_enable_patch");
+    let mut all = Findings::default();
+    match (get("livepatch").is_some(), enables) {
+        (false, false) => return Ok(None),
+        (false, true) => all.say(Refused, name, "it is not marked as a livepatch; modinfo must say livepatch=Y (klp_enable_patch() answers EINVAL)"),
+        (true, false) => all.say(Wrong, name, "it does not call klp_enable_patch(); nothing is patched"),
+        (true, true) => {}
     }
-    let mut findings = Vec::new();
     let built_for = get("vermagic")
         .and_then(|v| v.split(' ').next())
         .unwrap_or("no kernel");
     if built_for != facts.release {
-        findings.push(finding(
-            Grade::Refused,
+        all.say(
+            Refused,
             name,
-            format!("it was built for {built_for}"),
-            format!("build it for {}", facts.release),
-        ));
+            format!(
+                "it was built for {built_for}; build it for {}",
+                facts.release
+            ),
+        );
     }
-    if patched.is_empty() && !kind.rust {
-        findings.push(finding(
-            Grade::Warning,
-            name,
-            "its modinfo names no function",
-            "it was not made by klp::livepatch!: what it patches was not looked at",
-        ));
+    for symbol in wanted.iter().filter(|symbol| !facts.is_exported(symbol)) {
+        all.say(Refused, symbol, "nobody exports it; a module may use what is in the kernel's Module.symvers (insmod says `Unknown symbol`)");
     }
-    for entry in &patched {
-        let symbol = format!("{}:{}", entry.object, entry.function);
-        let Some(code) = facts.code(&entry.object)? else {
-            findings.push(finding(
-                Grade::Wrong,
-                &symbol,
-                format!("this kernel has no module {}", entry.object),
-                "for what is built in say `vmlinux`; the core waits for a module of this name for ever",
-            ));
-            continue;
-        };
-        let symbols = code.symbols(&entry.function)?;
-        findings.extend(entry_findings(entry, &symbols, &symbol, facts));
-        let inlined = code.inlined_into(&entry.function)?;
-        if !inlined.is_empty() {
-            findings.push(finding(
-                Grade::Warning,
-                &symbol,
-                format!("its code is also in {}", inlined.join(", ")),
-                "it was inlined there, and stays as it is: replace these as well",
-            ));
+    let tables = image.tables(facts.sizes()?)?;
+    if tables.is_empty() && enables {
+        all.say(Warning, name, "its tables were not found; they are filled in when it is loaded, so what it patches was not looked at");
+    }
+    for table in &tables {
+        if !table.is_ended {
+            all.say(Wrong, &table.object.to_string(), "a table has no empty entry at its end; the core goes on with what is behind it: end it by `{}`");
         }
-        let Some(old) = code.prototype(&entry.function)? else {
-            continue;
-        };
-        if symbols.traced == 0 && old.is_bare() {
-            continue;
+        callbacks(&mut all, &image, table);
+    }
+    for one in &module::patched(bytes, &image, &tables)? {
+        let symbol = format!("{}:{}", one.object, one.function);
+        match facts.code(&one.object)? {
+            _ if one.function.is_empty() => all.say(Warning, &symbol, "the function has no name; it is filled in when the module is loaded, so it was not looked at"),
+            None => all.say(Wrong, &symbol, format!("this kernel has no module {}; for what is built in say `vmlinux`: the core waits for a module of this name for ever", one.object)),
+            Some(code) => entry(&mut all, facts, &code, one)?,
         }
-        if let Some(differs) = entry.new.as_ref().and_then(|new| old.differs(new)) {
-            findings.push(finding(
-                Grade::Wrong,
+        if !one.has_new {
+            all.say(
+                Refused,
                 &symbol,
-                format!("the replacement {differs}"),
-                format!("it is `{}`", old.c(&entry.function)),
-            ));
+                "nothing runs in its place; set new_func (klp_enable_patch() answers EINVAL)",
+            );
+        }
+        if let Some(other) = one.new.and_then(|new| calls::left_to(&image, new)) {
+            all.say(Wrong, &symbol, format!("the replacement is left by a jump to {other}; no stack shows it while a task sleeps there, and the module may go: do something after the call"));
         }
     }
-    Ok(Some(findings))
+    Ok(Some(all.0))
 }
 
-/// What the symbols of one entry tell.
-fn entry_findings(entry: &Patched, symbols: &Symbols, symbol: &str, facts: &Facts) -> Vec<Finding> {
-    let say = |grade, what: String, help: &str| Some(finding(grade, symbol, what, help));
-    let found = match entry.redirect {
-        true => redirected(entry, symbols, facts, say),
-        false => replaced(entry, symbols, say),
+/// What waits for RTNL, under which the network stack loads modules (`net/core/`: `dev.c`, `rtnetlink.c`, `netpoll.c`).
+const RTNL: [&str; 14] = [
+    "rtnl_lock",
+    "rtnl_lock_interruptible",
+    "rtnl_lock_killable",
+    "rtnl_net_lock",
+    "netdev_notify_peers",
+    "register_netdev",
+    "unregister_netdev",
+    "register_netdevice_notifier",
+    "unregister_netdevice_notifier",
+    "register_netdevice_notifier_net",
+    "unregister_netdevice_notifier_net",
+    "rtnl_unregister_all",
+    "netpoll_setup",
+    "netpoll_cleanup",
+];
+
+/// What waits for `klp_mutex`, or for a module that is loaded.
+const KLP_MUTEX: [&str; 2] = ["klp_enable_patch", "__request_module"];
+
+/// Parts of the names of what has a counterpart.
+const TAKES: [&str; 5] = ["alloc", "register_", "_create", "_get", "_add"];
+
+/// What callbacks do, as far as calls and direct writes tell.
+fn callbacks(all: &mut Findings, image: &Image<'_>, table: &Table) {
+    let [pre_patch, post_patch, _, post_unpatch] = table.callbacks;
+    for (name, place) in CALLBACK_NAMES.iter().zip(table.callbacks) {
+        let symbol = format!("{}:{name}", table.object);
+        let Some(reached) = place.map(|place| calls::reached(image, place)) else {
+            continue;
+        };
+        if let Some(chain) = reached.call(|name| RTNL.contains(&name)) {
+            all.say(Wrong, &symbol, format!("it waits for RTNL with klp_mutex held: {chain}; modules are loaded under RTNL and wait for klp_mutex: do it in the module's init, or in a work item"));
+        }
+        if let Some(chain) = reached.call(|name| KLP_MUTEX.contains(&name)) {
+            all.say(
+                Wrong,
+                &symbol,
+                format!(
+                    "it waits for klp_mutex, which it holds: {chain}; do it in the module's init"
+                ),
+            );
+        }
+        let changes = (place == pre_patch || place == post_patch) && !table.has_states;
+        if let Some(data) = reached.writes.first().filter(|_| changes) {
+            all.say(Warning, &symbol, format!("it changes {data}, and the patch has no klp_state; a cumulative patch that follows does not know, and nobody gives it back"));
+        }
+        let takes = reached.call(|name| TAKES.iter().any(|part| name.contains(part)));
+        if let Some(chain) = takes.filter(|_| place == pre_patch && post_unpatch.is_none()) {
+            all.say(Warning, &symbol, format!("nothing gives back what it takes: {chain}; write a post_unpatch, which also runs when another object says no"));
+        }
+    }
+}
+
+/// What is wrong with replacing, or redirecting, one function of an object.
+pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched) -> Result<()> {
+    let symbol = format!("{}:{}", entry.object, entry.function);
+    let symbols = code.symbols(&entry.function)?;
+    let is_blacklisted = facts.is_blacklisted(&entry.function);
+    let refused = match entry.redirect {
+        true => redirected(&symbols, is_blacklisted),
+        false => replaced(entry, &symbols, is_blacklisted),
     };
-    let mut findings: Vec<Finding> = found.into_iter().collect();
-    if entry.condition {
-        for finding in &mut findings {
-            finding.grade = Grade::Warning;
-            finding.what += ", if its condition holds";
+    match refused {
+        Some(text) if entry.condition => all.say(
+            Warning,
+            &symbol,
+            text.replacen("; ", ", if its condition holds; ", 1),
+        ),
+        Some(text) => all.say(Refused, &symbol, text),
+        None => {}
+    }
+    let clones = symbols.clones.join(", ");
+    if !clones.is_empty() && symbols.code > 0 {
+        all.say(
+            Warning,
+            &symbol,
+            format!("{clones} stays as it is; some callers use that copy: replace them as well"),
+        );
+    }
+    let inlined = code.inlined_into(&entry.function)?.join(", ");
+    if !inlined.is_empty() {
+        all.say(Warning, &symbol, format!("its code is also in {inlined}; it was inlined there, and stays as it is: replace these as well"));
+    }
+    let old = code.prototype(&entry.function)?;
+    // Debug information says `void f(void)` of every routine in assembly.
+    if let Some(old) = old.filter(|old| symbols.traced > 0 || !old.is_bare()) {
+        if let Some(differs) = entry.prototype.as_ref().and_then(|new| old.differs(new)) {
+            all.say(
+                Wrong,
+                &symbol,
+                format!(
+                    "the replacement {differs}; it is `{}`",
+                    old.c(&entry.function)
+                ),
+            );
         }
     }
-    if !symbols.clones.is_empty() && symbols.code > 0 {
-        findings.extend(say(
-            Grade::Warning,
-            format!("{} stays as it is", symbols.clones.join(", ")),
-            "some callers use that copy: replace them as well",
-        ));
-    }
-    if entry.size.is_none_or(|size| size == 0) {
-        findings.extend(say(
-            Grade::Refused,
-            "what runs in its place has no symbol, or none with a size".to_owned(),
-            "an assembly stub needs `.size`",
-        ));
-    }
-    findings
+    Ok(())
 }
 
-fn replaced(
-    entry: &Patched,
-    symbols: &Symbols,
-    say: impl Fn(Grade, String, &str) -> Option<Finding>,
-) -> Option<Finding> {
-    let positions = symbols.all;
-    match entry.position {
-        _ if symbols.all == 0 && !symbols.clones.is_empty() => say(
-            Grade::Refused,
-            format!("there is only {}", symbols.clones.join(", ")),
-            "its parameters are not those of the source: replace the callers",
-        ),
-        _ if symbols.all == 0 => say(
-            Grade::Refused,
-            "there is no such symbol".to_owned(),
-            "it was inlined, or is not configured: replace the callers",
-        ),
-        None | Some(0) if positions > 1 => say(
-            Grade::Refused,
-            format!("{positions} symbols have this name"),
-            "choose one by `@ N` behind the name",
-        ),
-        Some(position) if position > positions => say(
-            Grade::Refused,
-            format!("there is no symbol {position} of this name, but {positions}"),
-            "count them in /proc/kallsyms, in its order",
-        ),
-        _ if symbols.code == 0 => say(
-            Grade::Refused,
-            "it is data".to_owned(),
-            "change it in a callback",
-        ),
-        _ if symbols.init && entry.object == Object::Vmlinux => say(
-            Grade::Refused,
-            "it is freed when the kernel has started".to_owned(),
-            "do by a callback what it should have done",
-        ),
-        _ if symbols.traced == 0 => say(
-            Grade::Refused,
-            "ftrace does not reach it".to_owned(),
-            "it is notrace, assembly or Rust: `redirects` may reach it, or replace the callers",
-        ),
-        _ => None,
-    }
+/// Why the core refuses to replace it; what to do.
+fn replaced(entry: &Patched, symbols: &Symbols, is_blacklisted: bool) -> Option<String> {
+    let (all, position) = (symbols.all, entry.position);
+    let text = match position {
+        _ if all == 0 && !symbols.clones.is_empty() => return Some(format!("there is only {}; its parameters are not those of the source: replace the callers", symbols.clones.join(", "))),
+        _ if all == 0 => "there is no such symbol; it was inlined, is in another object, or is not configured: replace the callers",
+        0 if all > 1 => return Some(format!("{all} symbols have this name; choose one by its position (`@ N`, old_sympos), in the order of /proc/kallsyms")),
+        _ if position > all => return Some(format!("there is no symbol {position} of this name, but {all}; count them in /proc/kallsyms, in its order")),
+        _ if symbols.code == 0 => "it is data; change it in a callback",
+        _ if symbols.init && entry.object == Object::Vmlinux => "it is freed when the kernel has started; do by a callback what it should have done",
+        _ if symbols.traced == 0 && is_blacklisted => "ftrace does not reach it, and no kprobe may be on it; replace the callers",
+        _ if symbols.traced == 0 => "ftrace does not reach it; it is notrace, assembly or Rust: `redirects` of livepatch! may reach it, or replace the callers",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
-fn redirected(
-    entry: &Patched,
-    symbols: &Symbols,
-    facts: &Facts,
-    say: impl Fn(Grade, String, &str) -> Option<Finding>,
-) -> Option<Finding> {
+/// The same of a redirect.
+fn redirected(symbols: &Symbols, is_blacklisted: bool) -> Option<String> {
     match symbols.code {
-        0 => say(
-            Grade::Refused,
-            "there is no such routine".to_owned(),
-            "a kprobe needs a symbol that is code",
-        ),
-        _ if facts.is_blacklisted(&entry.function) => say(
-            Grade::Refused,
-            "kprobes may not be on it".to_owned(),
-            "it is in the blacklist (noinstr, NOKPROBE_SYMBOL): redirect its callers",
-        ),
+        0 => Some("there is no such routine; a kprobe needs a symbol that is code".to_owned()),
+        _ if is_blacklisted => Some("kprobes may not be on it; it is in the blacklist (noinstr, NOKPROBE_SYMBOL): redirect its callers".to_owned()),
         1 => None,
-        code => say(
-            Grade::Refused,
-            format!("{code} symbols have this name"),
-            "a kprobe takes none of several",
-        ),
+        code => Some(format!("{code} symbols have this name; a kprobe takes none of several")),
     }
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `made CHECKOUT COUNT SEED WORD…`: livepatches of functions drawn by lot, made by `new`, built by `make WORD…`, looked at, loaded
-//! and removed. As KTAP.
+//! `made CHECKOUT COUNT SEED`: livepatches of functions drawn by lot, made by `new`, built, looked at, loaded and removed. As KTAP.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::bail;
@@ -35,13 +34,7 @@ done
 "#;
 
 /// Draws `count` functions by `seed`, and tries them.
-pub fn run(
-    facts: &mut Facts,
-    root: &Path,
-    count: usize,
-    seed: usize,
-    make_words: &[&str],
-) -> Result<u8> {
+pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<u8> {
     let dir = root.join("target/preflight/made");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(dir.join("book/src"))
@@ -73,18 +66,14 @@ pub fn run(
         failed |= u8::from(!good);
         println!("{} {nr} {name}", if good { "ok" } else { "not ok" });
     };
-    let out = dir.join("modules");
-    fs::create_dir_all(&out).context("creating a folder")?;
+    let mut out = PathBuf::new();
     for (module, function) in &made {
-        let built = build(
-            &dir.join("samples").join(module.replace('_', "-")),
-            &out,
-            module,
-            make_words,
-        );
-        let said = match built
-            .and_then(|()| examine(facts, &out.join(format!("{module}.ko")).to_string_lossy()))
-        {
+        let built = build(&dir.join("samples").join(module.replace('_', "-")));
+        let looked = built.and_then(|folder| {
+            out = folder;
+            examine(facts, &out.join(format!("{module}.ko")).to_string_lossy())
+        });
+        let said = match looked {
             Ok(Some(findings)) => findings.iter().map(ToString::to_string).collect(),
             Ok(None) => vec!["it is no livepatch".to_owned()],
             Err(error) => vec![format!("{error:#}")],
@@ -142,19 +131,16 @@ fn make(
     Ok(())
 }
 
-/// Builds a sample's folder as one does it by hand.
-fn build(folder: &Path, out: &Path, module: &str, words: &[&str]) -> Result<()> {
-    let made = Command::new("make")
-        .args(["--silent", "--no-print-directory", "-C"])
+/// Builds a folder of modules; gives the folder where they are.
+fn build(folder: &Path) -> Result<PathBuf> {
+    let made = xtask()?
+        .arg("build")
         .arg(folder)
-        .args(words)
-        // Cargo's, when it runs us: rustc has libraries of its own.
-        .env_remove("LD_LIBRARY_PATH")
         .output()
-        .context("starting make")?;
-    if !made.status.success() {
-        bail!("{}", String::from_utf8_lossy(&made.stderr));
+        .context("starting xtask")?;
+    let said = String::from_utf8_lossy(&made.stdout);
+    match said.lines().find_map(|line| line.strip_prefix("modules: ")) {
+        Some(modules) if made.status.success() => Ok(modules.into()),
+        _ => bail!("{}", String::from_utf8_lossy(&made.stderr)),
     }
-    let file = format!("{module}.ko");
-    fs::rename(folder.join(&file), out.join(&file)).with_context(|| format!("moving {file}"))
 }

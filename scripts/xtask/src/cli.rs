@@ -97,7 +97,7 @@ pub enum Command {
     },
     /// Build modules through Kbuild
     Build {
-        /// Samples or module sets; all of them when none is named
+        /// Samples or module sets, or folders of your own (with a slash); all of ours when none is named
         names: Vec<String>,
     },
     /// `cargo check` for the kernel-side crates

@@ -25,6 +25,7 @@ use crate::error::Failure;
 use crate::host;
 use crate::kernel::Kernel;
 use crate::lock::lock;
+use crate::packages;
 use crate::paths;
 use crate::process;
 use crate::progress;
@@ -50,9 +51,12 @@ pub fn build(kernel: &Kernel, names: &[String]) -> Result<PathBuf> {
 /// Build the named module folders, all for no name; the answer is every module of theirs.
 pub fn build_named(kernel: &Kernel, names: &[String]) -> Result<Vec<PathBuf>> {
     let built = build_and_tell(kernel, names, |_, _, _| {})?;
-    let dir = modules_dir(kernel);
-    let file = |module: String| dir.join(format!("{module}.ko"));
-    Ok(built.into_iter().map(file).collect())
+    Ok(files(&modules_dir(kernel), built))
+}
+
+fn files(dir: &Path, modules: BTreeSet<String>) -> Vec<PathBuf> {
+    let file = |module| dir.join(format!("{module}.ko"));
+    modules.into_iter().map(file).collect()
 }
 
 /// Build what the folders share, the crate and its bindings; the answer is what `make` is to be told of it.
@@ -81,20 +85,33 @@ pub fn run(args: &KernelArgs, names: &[String]) -> Result<()> {
     // A wrong name is said before a kernel is built.
     choose(catalog::module_folders()?, names)?;
     let kernel = Kernel::ensure(args)?;
-    build_and_tell(&kernel, names, |folder, modules, took| {
+    let built = build_and_tell(&kernel, names, |folder, modules, took| {
         for module in modules {
             println!("{module}.ko  {}  {}", folder, progress::duration(took));
         }
     })?;
-    println!("modules: {}", modules_dir(&kernel).display());
-    Ok(())
+    let dir = modules_dir(&kernel);
+    println!("modules: {}", dir.display());
+    // Of everything at once the suite `preflight` tells.
+    match names.is_empty() {
+        true => Ok(()),
+        false => packages::look_at_built(args, &kernel, &files(&dir, built)),
+    }
 }
 
 /// The folders that `names` mean, all for no name.
 fn choose(all: Vec<ModuleFolder>, names: &[String]) -> Result<Vec<ModuleFolder>> {
     let known: Vec<_> = all.iter().map(|f| f.name.clone()).collect();
     let mut wanted = BTreeSet::new();
+    let mut folders = Vec::new();
     for name in names {
+        // A folder of modules that is anybody's.
+        if let (true, Ok(source)) = (name.contains('/'), fs::canonicalize(name)) {
+            let name = source.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("own-{name}");
+            folders.push(ModuleFolder { name, source });
+            continue;
+        }
         // A module's name is as good as its folder's.
         let stem = name.trim_end_matches(".ko").replace('_', "-");
         if !known.contains(&stem) {
@@ -102,10 +119,9 @@ fn choose(all: Vec<ModuleFolder>, names: &[String]) -> Result<Vec<ModuleFolder>>
         }
         wanted.insert(stem);
     }
-    Ok(all
-        .into_iter()
-        .filter(|f| wanted.is_empty() || wanted.contains(&f.name))
-        .collect())
+    let is_wanted = |f: &ModuleFolder| names.is_empty() || wanted.contains(&f.name);
+    folders.extend(all.into_iter().filter(is_wanted));
+    Ok(folders)
 }
 
 fn build_and_tell(
@@ -311,6 +327,7 @@ mod tests {
         assert_eq!(chosen(&[]).unwrap().len(), 3);
         assert_eq!(chosen(&["sysctl_update.ko"]).unwrap(), ["sysctl-update"]);
         assert_eq!(chosen(&["selftests", "selftests"]).unwrap(), ["selftests"]);
+        assert_eq!(chosen(&["./src"]).unwrap(), ["own-src"]);
     }
 
     #[test]

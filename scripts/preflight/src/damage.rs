@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What a damaged file does: an error or an answer, never a panic, nor time without end.
+
+use std::ops::Range;
+use std::panic;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use object::Object as _;
+use object::ObjectSection as _;
+
+use crate::facts::Code;
+use crate::facts::Facts;
+use crate::findings;
+use crate::module;
+
+/// What looking at one module may take; seen is a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Changes bytes of `modules` by lot, some hundred times in 20 seconds: `Ok` is how often that was an error and how often none,
+/// `Err` the first file that is too much.
+pub fn run(
+    facts: &Facts,
+    modules: &[Vec<u8>],
+    time: Duration,
+    seed: u64,
+) -> Result<[u64; 2], Vec<u8>> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    // Marsaglia's xorshift.
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let end = Instant::now() + time;
+    let mut ended = [0; 2];
+    let mut too_much = None;
+    while Instant::now() < end && too_much.is_none() {
+        let mut bytes = modules[random(modules.len())].clone();
+        let len = bytes.len();
+        // A small section is as likely as a large one: 0 is the header, the last the table of sections at the end.
+        let sections = ranges(&bytes);
+        let at = sections[random(sections.len())].clone();
+        match random(8) {
+            0 => bytes.truncate(random(len)),
+            few => {
+                for _ in 0..few {
+                    let at = (at.start + random(at.len())).min(len - 1);
+                    bytes[at] = random(256) as u8;
+                }
+            }
+        }
+        let began = Instant::now();
+        match panic::catch_unwind(AssertUnwindSafe(|| look(facts, &bytes))) {
+            Ok(done) if began.elapsed() < PATIENCE => ended[usize::from(done.is_ok())] += 1,
+            _ => too_much = Some(bytes),
+        }
+    }
+    panic::set_hook(usual);
+    too_much.map_or(Ok(ended), Err)
+}
+
+/// Where the parts of a file are.
+fn ranges(bytes: &[u8]) -> Vec<Range<usize>> {
+    let file = module::parse(bytes).ok();
+    let sections = file.iter().flat_map(|file| file.sections());
+    let ranges = sections.filter_map(|section| section.file_range());
+    let ranges = ranges.map(|(at, size)| at as usize..(at + size) as usize);
+    let last = bytes.len().saturating_sub(4096);
+    ranges.chain([0..64, last..bytes.len()]).collect()
+}
+
+/// As a livepatch, and as what is patched.
+fn look(facts: &Facts, bytes: &[u8]) -> Result<()> {
+    findings::of(facts, bytes)?;
+    let code = Code::Module(facts, bytes.to_vec());
+    code.symbols("init_module")?;
+    code.prototype("init_module")?;
+    code.inlined_into("init_module").map(drop)
+}

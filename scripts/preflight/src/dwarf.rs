@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! What DWARF tells of a module's functions: their prototypes, and where they were inlined.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+
+use anyhow::Context;
+use anyhow::Result;
+use gimli::EndianSlice;
+use gimli::RunTimeEndian;
+use object::Object as _;
+use object::ObjectSection as _;
+
+use crate::module::parse;
+use crate::module::File;
+use crate::prototype::Pass;
+use crate::prototype::Prototype;
+use crate::prototype::Value;
+
+type Reader<'a> = gimli::RelocateReader<EndianSlice<'a, RunTimeEndian>, &'a Relocations>;
+
+/// A `.ko` is not linked: each reference between its sections is a relocation.
+#[derive(Debug, Default)]
+struct Relocations(object::read::RelocationMap);
+
+impl gimli::Relocate for &Relocations {
+    fn relocate_address(&self, offset: usize, value: u64) -> gimli::Result<u64> {
+        Ok(self.0.relocate(offset as u64, value))
+    }
+
+    fn relocate_offset(&self, offset: usize, value: usize) -> gimli::Result<usize> {
+        <usize as gimli::ReaderOffset>::from_u64(self.0.relocate(offset as u64, value as u64))
+    }
+}
+
+/// The prototype of a C function, for a module without BTF.
+pub fn prototype(bytes: &[u8], function: &str) -> Result<Option<Prototype>> {
+    Ok(read(&parse(bytes)?, |name| name == function)?
+        .prototypes
+        .remove(function))
+}
+
+/// The functions of a module that `function` was inlined into, where DWARF tells.
+pub fn inlined_into(bytes: &[u8], function: &str) -> Result<Vec<String>> {
+    let callers = read(&parse(bytes)?, |name| name == function)?.inlined;
+    Ok(callers.into_iter().collect())
+}
+
+/// What DWARF tells of the functions that somebody wants to know about.
+#[derive(Default)]
+pub struct DebugInfo {
+    pub prototypes: HashMap<String, Prototype>,
+    /// Who has their code.
+    inlined: BTreeSet<String>,
+}
+
+pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool) -> Result<DebugInfo> {
+    let endian = match file.is_little_endian() {
+        true => RunTimeEndian::Little,
+        false => RunTimeEndian::Big,
+    };
+    let load = |id: gimli::SectionId| -> Result<(Cow<'_, [u8]>, Relocations)> {
+        let Some(section) = file.section_by_name(id.name()) else {
+            return Ok(Default::default());
+        };
+        let relocations = section.relocation_map().with_context(|| {
+            let is_bad = |r: &object::Relocation| r.kind() == object::RelocationKind::Unknown;
+            let bad = section.relocations().find(|(_, r)| is_bad(r));
+            format!(
+                "{}: the relocation at {:#x}",
+                id.name(),
+                bad.map_or(0, |(at, _)| at)
+            )
+        })?;
+        Ok((section.uncompressed_data()?, Relocations(relocations)))
+    };
+    let sections = gimli::DwarfSections::load(load)?;
+    let dwarf = sections.borrow(|(data, relocations)| {
+        gimli::RelocateReader::new(EndianSlice::new(data, endian), relocations)
+    });
+    let mut info = DebugInfo::default();
+    let mut units = dwarf.units();
+    while let Some(header) = units.next().context(".debug_info")? {
+        let at = header.offset().as_debug_info_offset().map_or(0, |at| at.0);
+        dwarf
+            .unit(header)
+            .map_err(anyhow::Error::from)
+            .and_then(|unit| {
+                Unit {
+                    dwarf: &dwarf,
+                    unit,
+                }
+                .read(&wanted, &mut info)
+            })
+            .with_context(|| format!("the unit at {at:#x} of .debug_info"))?;
+    }
+    Ok(info)
+}
+
+type Entry<'a, 'u> = gimli::DebuggingInformationEntry<'u, 'u, Reader<'a>>;
+
+struct Unit<'a, 'd> {
+    dwarf: &'d gimli::Dwarf<Reader<'a>>,
+    unit: gimli::Unit<Reader<'a>>,
+}
+
+impl<'a> Unit<'a, '_> {
+    fn read(&self, wanted: &impl Fn(&str) -> bool, info: &mut DebugInfo) -> Result<()> {
+        let mut around = String::new();
+        let mut entries = self.unit.entries();
+        while let Some((_, entry)) = entries.next_dfs()? {
+            match entry.tag() {
+                gimli::DW_TAG_subprogram => {
+                    around = self.name(entry)?;
+                    if wanted(&around) && entry.attr_value(gimli::DW_AT_declaration)?.is_none() {
+                        let prototype = self.prototype(entry.offset())?;
+                        info.prototypes.insert(around.clone(), prototype);
+                    }
+                }
+                gimli::DW_TAG_inlined_subroutine if wanted(&self.name(entry)?) => {
+                    info.inlined.insert(around.clone());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self, entry: &Entry<'a, '_>, attribute: gimli::DwAt) -> Result<String> {
+        let Some(value) = entry.attr_value(attribute)? else {
+            return Ok(String::new());
+        };
+        let text = self.dwarf.attr_string(&self.unit, value)?;
+        Ok(gimli::Reader::to_string_lossy(&text)?.into_owned())
+    }
+
+    fn reference(
+        &self,
+        entry: &Entry<'a, '_>,
+        attribute: gimli::DwAt,
+    ) -> Result<Option<gimli::UnitOffset>> {
+        Ok(match entry.attr_value(attribute)? {
+            Some(gimli::AttributeValue::UnitRef(at)) => Some(at),
+            _ => None,
+        })
+    }
+
+    /// A function's symbol, or its name.
+    fn name(&self, entry: &Entry<'a, '_>) -> Result<String> {
+        if let Some(origin) = self.reference(entry, gimli::DW_AT_abstract_origin)? {
+            let origin = self.unit.entry(origin)?;
+            return match self.reference(&origin, gimli::DW_AT_abstract_origin)? {
+                Some(_) => Ok(String::new()),
+                None => self.name(&origin),
+            };
+        }
+        let symbol = self.text(entry, gimli::DW_AT_linkage_name)?;
+        match symbol.is_empty() {
+            true => self.text(entry, gimli::DW_AT_name),
+            false => Ok(symbol),
+        }
+    }
+
+    fn prototype(&self, function: gimli::UnitOffset) -> Result<Prototype> {
+        let mut tree = self.unit.entries_tree(Some(function))?;
+        let root = tree.root()?;
+        let returns = self.value(root.entry(), 0)?;
+        let mut arguments = Vec::new();
+        let mut children = root.children();
+        while let Some(child) = children.next()? {
+            if child.entry().tag() == gimli::DW_TAG_formal_parameter {
+                arguments.push(self.value(child.entry(), 0)?);
+            }
+        }
+        Ok(Prototype { arguments, returns })
+    }
+
+    /// The type of an entry that has one, or nothing.
+    fn value(&self, entry: &Entry<'a, '_>, depth: usize) -> Result<Value> {
+        let plain = |pass, text: String| Value {
+            pass,
+            rust: text.clone(),
+            text,
+            name: String::new(),
+        };
+        if let Some(origin) = self
+            .reference(entry, gimli::DW_AT_abstract_origin)?
+            .filter(|_| depth < 8)
+        {
+            return self.value(&self.unit.entry(origin)?, depth + 1);
+        }
+        let Some(at) = self.reference(entry, gimli::DW_AT_type)? else {
+            return Ok(plain(Pass::Nothing, "()".to_owned()));
+        };
+        let this = self.unit.entry(at)?;
+        let name = self.text(&this, gimli::DW_AT_name)?;
+        let size = this
+            .attr_value(gimli::DW_AT_byte_size)?
+            .and_then(|size| size.udata_value())
+            .map_or(0, |size| size as usize);
+        let encoding = match this.attr_value(gimli::DW_AT_encoding)? {
+            Some(gimli::AttributeValue::Encoding(encoding)) => Some(encoding),
+            _ => None,
+        };
+        let pass = match this.tag() {
+            gimli::DW_TAG_pointer_type => Pass::Pointer,
+            gimli::DW_TAG_unspecified_type => Pass::Nothing,
+            gimli::DW_TAG_base_type if size == 0 => Pass::Nothing,
+            gimli::DW_TAG_base_type if encoding == Some(gimli::DW_ATE_boolean) => Pass::Bool,
+            gimli::DW_TAG_base_type => {
+                let signed = [gimli::DW_ATE_signed, gimli::DW_ATE_signed_char]
+                    .map(Some)
+                    .contains(&encoding);
+                Pass::Number(size, Some(signed))
+            }
+            gimli::DW_TAG_enumeration_type => Pass::Number(size, None),
+            gimli::DW_TAG_typedef | gimli::DW_TAG_const_type if depth < 8 => {
+                return Ok(Value {
+                    text: name,
+                    ..self.value(&this, depth + 1)?
+                });
+            }
+            _ => Pass::Bytes(size),
+        };
+        Ok(plain(pass, name))
+    }
+}
