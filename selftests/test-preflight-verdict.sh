@@ -8,7 +8,9 @@
 
 . "$(dirname "$0")/functions.sh"
 
-require_ko trouble_target asm_target test_klp_redirect_target
+. "$(dirname "$0")/rules.sh"
+
+require_ko trouble_target asm_target test_klp_redirect_target rules_target
 
 verdict()
 {
@@ -22,15 +24,54 @@ verdict()
 		disable_lp "$1"
 		unload_mod "$1"
 		;;
+	wrong)
+		"$1"
+		;;
 	*)
 		fail "selftests/preflight: what is $2?"
 		;;
 	esac
 }
 
+# The core takes what is behind the table for a part of it.
+trouble_no_end()
+{
+	load_fails EINVAL trouble_no_end
+	log_has "symbol 'trouble_behind' not found" || fail "the core stopped at the end of the table"
+}
+
+trouble_idle()
+{
+	load_mod trouble_idle
+	[ ! -e "$KLP_SYSFS/trouble_idle" ] || fail "it is enabled"
+}
+
+# The transition ends with a task in the module, which could be removed from under it.
+trouble_tail_call()
+{
+	load_lp trouble_tail_call
+	park
+	disable_lp trouble_tail_call
+	asleep "$PARKED" || fail "the task was woken"
+	grep -q '\[trouble_tail_call\]' "/proc/$PARKED/stack" || fail "$(cat "/proc/$PARKED/stack")"
+	unpark
+	expect_eq "answer of the task that was in it" 7 "$ANSWERED"
+	unload_mod trouble_tail_call
+}
+
+# What no build makes: preflight's own test (scripts/preflight/src/main.rs) makes the same. refused_as ERRNO FROM TO MESSAGE
+refused_as()
+{
+	sed "s/$2/$3/" "$(find_ko trouble_no_state)" > "$KLP_TMP/trouble_no_state.ko"
+	expect_fail "$1" insmod "$KLP_TMP/trouble_no_state.ko"
+	log_has "$4" || fail "refused for another reason"
+}
+
 list=$(awk '!/^#/ && $3' "$KLP_DIR/preflight")
-ktap_plan "$(wc -l <<< "$list")"
+ktap_plan $(($(wc -l <<< "$list") + 2))
 while read -r module grade target; do
 	ktap_case "$module: $grade" verdict "$module" "$grade" "$target"
 done <<< "$list"
+ktap_case "built for another kernel: refused" refused_as ENOEXEC 'vermagic=[0-9]' 'vermagic=0' "version magic"
+ktap_case "a symbol that nobody exports: refused" refused_as ENOENT klp_enable_patch klp_enable_potch "Unknown symbol klp_enable_potch"
 ktap_finish
