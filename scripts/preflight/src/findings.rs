@@ -134,8 +134,16 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
             ),
         );
     }
-    for symbol in wanted.iter().filter(|symbol| !facts.is_exported(symbol)) {
-        all.say(Refused, symbol, "nobody exports it; a module may use what is in the kernel's Module.symvers (insmod says `Unknown symbol`)");
+    let mut others = Vec::new();
+    let depends = get("depends").unwrap_or_default();
+    for module in depends.split(',').filter(|name| !name.is_empty()) {
+        if let Some(Code::Module(_, bytes)) = facts.code(&Object::new(module))? {
+            others.extend(module::exports(&bytes)?);
+        }
+    }
+    let nowhere = |name: &&String| !facts.is_exported(name) && !others.contains(name);
+    for symbol in wanted.iter().filter(nowhere) {
+        all.say(Refused, symbol, "nobody exports it; a module may use what is in the kernel's Module.symvers, or of a module that it depends on (insmod says `Unknown symbol`)");
     }
     let tables = image.tables(facts.sizes()?)?;
     if tables.is_empty() && enables {

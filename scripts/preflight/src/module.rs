@@ -71,6 +71,14 @@ pub fn wanted(file: &File<'_>) -> Vec<String> {
     names
 }
 
+/// What a module exports.
+pub fn exports(bytes: &[u8]) -> Result<Vec<String>> {
+    let file = parse(bytes)?;
+    let names = file.symbols().filter_map(|symbol| symbol.name().ok());
+    let names = names.filter_map(|name| name.strip_prefix("__ksymtab_"));
+    Ok(names.map(str::to_owned).collect())
+}
+
 /// The symbols of `wanted` in a module that may be patched.
 pub fn symbols(bytes: &[u8], wanted: &str) -> Result<Symbols> {
     let image = Image::new(parse(bytes)?)?;
