@@ -177,7 +177,7 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
 }
 
 /// What waits for RTNL, under which the network stack loads modules (`net/core/`: `dev.c`, `rtnetlink.c`, `netpoll.c`).
-const RTNL: [&str; 14] = [
+const RTNL: [&str; 16] = [
     "rtnl_lock",
     "rtnl_lock_interruptible",
     "rtnl_lock_killable",
@@ -189,6 +189,8 @@ const RTNL: [&str; 14] = [
     "unregister_netdevice_notifier",
     "register_netdevice_notifier_net",
     "unregister_netdevice_notifier_net",
+    "register_netdevice_notifier_dev_net",
+    "unregister_netdevice_notifier_dev_net",
     "rtnl_unregister_all",
     "netpoll_setup",
     "netpoll_cleanup",
