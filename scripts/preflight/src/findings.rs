@@ -199,8 +199,12 @@ const RTNL: [&str; 16] = [
 /// What waits for `klp_mutex`, or for a module that is loaded.
 const KLP_MUTEX: [&str; 2] = ["klp_enable_patch", "__request_module"];
 
-/// Parts of the names of what has a counterpart.
-const TAKES: [&str; 5] = ["alloc", "register_", "_create", "_get", "_add"];
+/// Has it a counterpart, by its name in C?
+fn takes(name: &str) -> bool {
+    let by_part = ["alloc", "_create"].iter().any(|part| name.contains(part));
+    let by_end = ["_get", "_add"].iter().any(|end| name.ends_with(end));
+    !name.starts_with("_R") && (name.starts_with("register_") || by_part || by_end)
+}
 
 /// What callbacks do, as far as calls and direct writes tell.
 fn callbacks(all: &mut Findings, image: &Image<'_>, table: &Table) {
@@ -226,8 +230,8 @@ fn callbacks(all: &mut Findings, image: &Image<'_>, table: &Table) {
         if let Some(data) = reached.writes.first().filter(|_| changes) {
             all.say(Warning, &symbol, format!("it changes {data}, and the patch has no klp_state; a cumulative patch that follows does not know, and nobody gives it back"));
         }
-        let takes = reached.call(|name| TAKES.iter().any(|part| name.contains(part)));
-        if let Some(chain) = takes.filter(|_| place == pre_patch && post_unpatch.is_none()) {
+        let taken = reached.call(takes);
+        if let Some(chain) = taken.filter(|_| place == pre_patch && post_unpatch.is_none()) {
             all.say(Warning, &symbol, format!("nothing gives back what it takes: {chain}; write a post_unpatch, which also runs when another object says no"));
         }
     }
