@@ -4,3 +4,7 @@
 #include <linux/kprobes.h>
 #include <linux/livepatch.h>
 #include <linux/static_call.h>
+
+/* From 7.3 on the two are in unions (with CFI in structures) without a name, which each bindgen calls as it likes. */
+static const size_t klp_offset_of_show = offsetof(struct kobj_attribute, show);
+static const size_t klp_offset_of_store = offsetof(struct kobj_attribute, store);

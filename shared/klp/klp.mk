@@ -31,7 +31,7 @@ klp-opaque := $(addprefix --opaque-type ,alt_instr arch_lbr_state arch_specific_
 	'ns_common.*' sched_statistics socket_lock_t__bindgen_ty_1 x86_msi_addr_lo x86_msi_data xregs_state)
 klp-bindings-flags := --no-recursive-allowlist --allowlist-type 'klp_.*' --allowlist-function 'klp_.*' \
 	--allowlist-type 'kprobe|kprobe_opcode_t|kprobe_(pre|post)_handler_t|arch_specific_insn' \
-	--allowlist-function '(un)?register_kprobe' --allowlist-var 'KPROBE_FLAG_.*' \
+	--allowlist-function '(un)?register_kprobe' --allowlist-var 'KPROBE_FLAG_.*|klp_offset_of_.*' \
 	--allowlist-type static_call_key --opaque-type static_call_key --allowlist-function __static_call_update
 
 # bindgen is clang, and must not see what only gcc knows: the kernel's own rust/Makefile has the list.

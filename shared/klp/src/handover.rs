@@ -86,13 +86,14 @@ pub trait State: 'static {
     fn state() -> &'static SystemState<Self::Data>;
 }
 
-/// The callbacks of a state whose data is a [`SystemChange`].
+/// What the callbacks of a state do whose data is a [`SystemChange`]. [`livepatch!`](crate::livepatch!) makes the callbacks, in the
+/// module: `#[vtable]` of Linux 7.3 wants one.
 pub struct Handover<S: State>(PhantomData<S>);
 
 impl<S: State> Handover<S> {
-    /// The table of the callbacks.
+    /// The table of the callbacks `C`.
     // The bound is here and not at the impl, so that the compiler names the trait that the data lacks.
-    pub const fn ops() -> Ops
+    pub const fn ops<C: Callbacks>() -> Ops
     where
         S::Data: SystemChange,
     {
@@ -104,7 +105,7 @@ impl<S: State> Handover<S> {
                 && version <= *versions.end(),
             "the state has another id, or another version, than its data is meant for"
         );
-        Ops::callbacks::<Self>()
+        Ops::callbacks::<C>()
     }
 }
 
@@ -121,11 +122,9 @@ impl<S: State<Data: SystemChange>> Handover<S> {
     fn before(obj: &Object) -> Option<u32> {
         S::state().previous(obj).map(|before| before.version())
     }
-}
 
-#[vtable]
-impl<S: State<Data: SystemChange>> Callbacks for Handover<S> {
-    fn pre_patch(obj: &Object) -> Result {
+    /// Makes the data.
+    pub fn pre_patch(obj: &Object) -> Result {
         let room = KBox::new_uninit(GFP_KERNEL)?;
         let data = room.write_pin_init(S::Data::save(Self::before(obj)))?;
         S::state().fill(obj, data);
@@ -133,7 +132,7 @@ impl<S: State<Data: SystemChange>> Callbacks for Handover<S> {
     }
 
     /// Every task runs this patch, and the callbacks of the patch before never will: its change is ours from here on.
-    fn post_patch(obj: &Object) {
+    pub fn post_patch(obj: &Object) {
         let before = S::state().previous(obj);
         if let Some(data) = before.as_ref().and_then(PreviousState::take) {
             S::state().fill(obj, data);
@@ -146,13 +145,15 @@ impl<S: State<Data: SystemChange>> Callbacks for Handover<S> {
         }
     }
 
-    fn pre_unpatch(obj: &Object) {
+    /// Reverts the change.
+    pub fn pre_unpatch(obj: &Object) {
         if let Some(data) = Self::data(obj) {
             data.revert();
         }
     }
 
-    fn post_unpatch(obj: &Object) {
+    /// Drops the data.
+    pub fn post_unpatch(obj: &Object) {
         let before = Self::before(obj);
         S::state().take(obj);
         S::Data::done(before);

@@ -194,9 +194,30 @@ macro_rules! livepatch {
         ))
     };
 
-    (@change vmlinux $state:ident) => {
-        $crate::internal::Handover::<$state>::ops()
-    };
+    (@change vmlinux $state:ident) => {{
+        struct Change;
+
+        #[::kernel::prelude::vtable]
+        impl $crate::Callbacks for Change {
+            fn pre_patch(obj: &$crate::Object) -> ::kernel::error::Result {
+                $crate::internal::Handover::<$state>::pre_patch(obj)
+            }
+
+            fn post_patch(obj: &$crate::Object) {
+                $crate::internal::Handover::<$state>::post_patch(obj);
+            }
+
+            fn pre_unpatch(obj: &$crate::Object) {
+                $crate::internal::Handover::<$state>::pre_unpatch(obj);
+            }
+
+            fn post_unpatch(obj: &$crate::Object) {
+                $crate::internal::Handover::<$state>::post_unpatch(obj);
+            }
+        }
+
+        $crate::internal::Handover::<$state>::ops::<Change>()
+    }};
     (@change $object:tt $state:ident) => {
         compile_error!("livepatch!: `change` is for `vmlinux`: the core tells of the patch before only while this one comes or goes")
     };

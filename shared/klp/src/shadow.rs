@@ -32,7 +32,8 @@ use core::{
         align_of,
         needs_drop,
         size_of,
-        transmute, //
+        transmute,
+        MaybeUninit, //
     },
     ops::Deref,
     ptr::NonNull, //
@@ -349,7 +350,7 @@ struct Constructor<I> {
 /// # Safety
 ///
 /// `data` must be room for a `T`, and `ctor` a `Constructor<I>` that nobody else uses.
-unsafe extern "C" fn construct<T, I, E>(
+unsafe extern "C" fn construct<T: 'static, I, E>(
     _parent: *mut c_void,
     data: *mut c_void,
     ctor: *mut c_void,
@@ -361,8 +362,10 @@ where
     // SAFETY: The duty of this function.
     let ctor = unsafe { &mut *ctor.cast::<Constructor<I>>() };
     if let Some(init) = ctor.init.take() {
-        // SAFETY: The duty of this function; the kernel frees the room on an error and never moves the variable.
-        ctor.result = unsafe { init.__pinned_init(data.cast()) }.map_err(Error::from);
+        // SAFETY: The duty of this function; the kernel frees the room on an error and never moves the variable. The reference
+        // is given up before the kernel does either.
+        let room: &'static mut MaybeUninit<T> = unsafe { &mut *data.cast() };
+        ctor.result = room.write_pin_init(init).map(|_| ()).map_err(Error::from);
     }
     from_result(|| ctor.result.map(|()| 0))
 }

@@ -70,25 +70,44 @@ pub trait Attribute: 'static {
     }
 }
 
+type Show = unsafe extern "C" fn(
+    *mut bindings::kobject,
+    *mut bindings::kobj_attribute,
+    *mut c_char,
+) -> isize;
+
+type Store = unsafe extern "C" fn(
+    *mut bindings::kobject,
+    *mut bindings::kobj_attribute,
+    *const c_char,
+    usize,
+) -> isize;
+
 /// The C table of an attribute, with its duty to the trampolines: they are called by sysfs, as the header says.
 struct Table<T: Attribute>(core::marker::PhantomData<T>);
 
 #[expect(clippy::missing_safety_doc, reason = "the duty stands at the type")]
 impl<T: Attribute> Table<T> {
-    #[allow(clippy::needless_update, reason = "a debug kernel has more fields")]
-    const RAW: bindings::kobj_attribute = bindings::kobj_attribute {
-        attr: bindings::attribute {
-            name: kernel::str::as_char_ptr_in_const_context(T::NAME),
-            mode: if T::HAS_STORE { 0o644 } else { 0o444 },
-            // SAFETY: What else a debug kernel keeps here is integers and pointers that may be null.
-            ..unsafe { zeroed() }
-        },
-        show: Some(Self::show),
-        store: if T::HAS_STORE {
-            Some(Self::store)
-        } else {
-            None
-        },
+    const RAW: bindings::kobj_attribute = {
+        // SAFETY: All fields are integers and pointers that may be null.
+        let mut raw: bindings::kobj_attribute = unsafe { zeroed() };
+        raw.attr.name = kernel::str::as_char_ptr_in_const_context(T::NAME);
+        raw.attr.mode = if T::HAS_STORE { 0o644 } else { 0o444 };
+        let raw_ptr = &raw mut raw;
+        // SAFETY: The header says where the functions stand and of what type they are, those of the trampolines.
+        unsafe {
+            raw_ptr
+                .byte_add(crate::bindings::klp_offset_of_show)
+                .cast::<Option<Show>>()
+                .write(Some(Self::show));
+            if T::HAS_STORE {
+                raw_ptr
+                    .byte_add(crate::bindings::klp_offset_of_store)
+                    .cast::<Option<Store>>()
+                    .write(Some(Self::store));
+            }
+        }
+        raw
     };
 
     unsafe extern "C" fn show(
