@@ -165,13 +165,28 @@ macro_rules! redirects {
     };
 }
 
-/// No static calls: a replacement cannot call its original.
+/// Refused where there is an `as`: without static calls, which are known for x86-64 only, a replacement cannot call its original.
 #[cfg(not(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64)))]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! originals {
     (@ops $object:tt $ops:ident $functions:tt) => {
         $ops
+    };
+    ($object:tt {
+        $(callbacks: $callbacks:ty,)?
+        $(stateful: $stateful:ty,)?
+        $(change: $change:ident,)?
+        functions: [ $(
+            $(#[$attr:meta])* $(unsafe $($unchecked:lifetime)?)? fn $old:tt $(@ $pos:literal)?
+                ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? $(as $original:ident)? = $new:expr
+        ),* $(,)? ] $($rest:tt)*
+    }) => {
+        $($(
+            compile_error!(concat!(
+                "livepatch!: `as ", stringify!($original), "` needs x86-64 and CONFIG_HAVE_STATIC_CALL"
+            ));
+        )?)*
     };
     ($($_:tt)*) => {};
 }
