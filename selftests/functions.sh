@@ -25,7 +25,7 @@
 #     ktap_finish                         # must be the last line
 #
 # A case runs in a subshell and process group of its own, with `set -eu` and standard input closed: the first command
-# that fails ends the case (never the script), and its file and line are told. So call ktap_case as a plain command,
+# that fails ends the case (never the script), and its line in the script is told. So call ktap_case as a plain command,
 # never in `if`, `&&` or `||`: bash would switch `set -e` off. After the case, passed or not, its leftover processes are
 # killed, and what it did through load_*, save_*, netns_add and on_exit is taken back, last first. What is done that way
 # outside a case is taken back when the script ends, also by Ctrl-C or a time-out.
@@ -56,6 +56,7 @@
 #   log TEXT…                 one line into the kernel log, as it is
 #   run CMD…                  logs `% CMD`, runs it, gives its status
 #   show CMD…                 runs it, logs each line that it prints as `# LINE`
+#   typed LINE                a line for the shell, as a user types it: logged, run, and what it prints shown
 #   write_file PATH VALUE     logs `% echo VALUE > PATH`, writes
 #   expect_fail ERRNO CMD…    runs CMD (write_file too); it must fail and say the text of ERRNO (EINVAL, EBUSY, …;
 #                             insmod's own words as well)
@@ -70,7 +71,7 @@
 #   load_mod NAME [P=V…]      insmod, or modprobe if it is a module of the kernel
 #   load_lp NAME [P=V…]       a livepatch; waits for the end of its transition
 #   load_lp_nowait NAME [P=V…]
-#   load_fails ERRNO NAME [P=V…]  insmod must fail with ERRNO and leave nothing
+#   load_fails ERRNO NAME [P=V…]  load_mod's insmod or modprobe must fail with ERRNO and leave nothing
 #   disable_lp NAME           writes 0 to enabled, waits until its sysfs folder is gone
 #   wait_transition NAME      until NAME's transition has ended
 #   unload_mod NAME           waits for its last user, then rmmod
@@ -258,17 +259,25 @@ klp__run_case()
 	set +m
 	trap - EXIT INT TERM HUP
 	KLP_IN_CASE=1
-	trap 'klp__err $? "$BASH_COMMAND" "${BASH_SOURCE[0]}" "$LINENO"' ERR
+	trap 'klp__err $? "$BASH_COMMAND" "$LINENO"' ERR
 	set -eE
 	"$@"
 }
 
+# klp__err STATUS COMMAND LINE: what failed, as the script has it; a line of this library would tell nobody anything
 klp__err()
 {
+	local what line=$3 at=1
+
 	# 4 is a skip on its way out through a command substitution.
-	if [ "$1" -ne 4 ] || [ ! -e "$KLP_TMP/skip" ]; then
-		echo "${3##*/}:$4: status $1 of: $2" >&2
+	if [ "$1" -eq 4 ] && [ -e "$KLP_TMP/skip" ]; then
+		return
 	fi
+	while [ "${BASH_SOURCE[at]}" -ef "${BASH_SOURCE[0]}" ] && [ "${FUNCNAME[at]}" != klp__run_case ]; do
+		line=${BASH_LINENO[at++]}
+	done
+	what=$(sed -n "s/^[[:space:]]*//; ${line}p" "${BASH_SOURCE[at]}" 2>/dev/null) || what=$2
+	echo "${BASH_SOURCE[at]##*/}:$line: status $1 of: $what" >&2
 }
 
 klp__kill_case()
@@ -579,6 +588,12 @@ show()
 	return "$rc"
 }
 
+typed()
+{
+	log "% $1"
+	show bash -c "$1"
+}
+
 write_file()
 {
 	klp__words write_file "$@"
@@ -724,10 +739,15 @@ load_fails()
 	local errno=$1 mod=$2
 
 	shift 2
-	klp__find_ko "$mod" || fail "no $mod.ko"
 	echo "$mod" >> "$KLP_TMP/loaded"
 	on_exit klp__drop_mod "$mod"
-	expect_fail "$errno" insmod "$REPLY" "$@"
+	if klp__find_ko "$mod"; then
+		expect_fail "$errno" insmod "$REPLY" "$@"
+	elif modprobe -nq "$mod"; then
+		expect_fail "$errno" modprobe "$mod" "$@"
+	else
+		fail "no $mod.ko"
+	fi
 	wait_for test ! -d "/sys/module/$mod" || fail "$mod failed to load, but is there"
 	[ ! -d "$KLP_SYSFS/$mod" ] || fail "$mod failed to load, but its livepatch is there"
 }
