@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Kernel, modules, virtual machine, tests and book of the livepatch cookbook.
 ///
@@ -109,12 +109,7 @@ pub enum Command {
     /// Write rust-project.json, by which an editor's rust-analyzer knows the kernel-side crates
     RustAnalyzer,
     /// Boot, load a sample with its target, show the timeline, disable, unload, power off
-    Run {
-        /// The sample's name: its folder below samples/
-        name: String,
-        /// Module parameters, as for insmod
-        params: Vec<String>,
-    },
+    Run(RunArgs),
     /// Run every sample and show its timeline
     Demo,
     /// Host tests, shellcheck, tidy, then the kselftests in the virtual machine
@@ -195,6 +190,29 @@ pub struct TestArgs {
     pub bless: bool,
 }
 
+#[derive(Args, Default)]
+pub struct RunArgs {
+    /// The sample's name: its folder below samples/
+    pub name: String,
+    /// Module parameters, as for insmod
+    pub params: Vec<String>,
+    /// What is loaded last must be refused with this error: the livepatch, or its target with --order after
+    #[arg(long, value_name = "ERRNO")]
+    pub expect: Option<String>,
+    /// Load the livepatch's target before it or after it
+    #[arg(long)]
+    pub order: Option<Order>,
+    /// A word for the kernel's command line
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    Before,
+    After,
+}
+
 #[derive(Args)]
 pub struct ShellArgs {
     /// A command to run in place of a shell
@@ -215,6 +233,9 @@ pub struct ShellArgs {
     /// A folder that the guest may write to; all else that it writes is forgotten
     #[arg(long, value_name = "FOLDER")]
     pub writable: Vec<PathBuf>,
+    /// A word for the kernel's command line
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub append: Vec<String>,
 }
 
 #[derive(Args)]

@@ -82,7 +82,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
             Ok(())
         }
         Command::RustAnalyzer => cargo::rust_analyzer(kernel),
-        Command::Run { name, params } => run::run(kernel, name, params),
+        Command::Run(options) => run::run(kernel, options),
         Command::Demo => run::demo(kernel),
         Command::Test(options) => test::run(kernel, options),
         Command::Book { serve } => book::run(kernel, *serve),

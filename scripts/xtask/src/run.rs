@@ -19,12 +19,16 @@ use crate::catalog;
 use crate::catalog::Livepatch;
 use crate::catalog::Sample;
 use crate::cli::KernelArgs;
+use crate::cli::Order;
+use crate::cli::RunArgs;
+use crate::error;
 use crate::error::Failure;
 use crate::host;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::ktap::Case;
 use crate::ktap::Verdict;
+use crate::oops::pattern;
 use crate::parts;
 use crate::paths;
 use crate::process;
@@ -44,24 +48,46 @@ use crate::vm::Guest;
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// `cargo xtask run NAME [PARAM…]`.
-pub fn run(args: &KernelArgs, name: &str, params: &[String]) -> Result<()> {
-    let sample = catalog::sample(name)?;
+pub fn run(args: &KernelArgs, options: &RunArgs) -> Result<()> {
+    let sample = catalog::sample(&options.name)?;
+    if options.order.is_some() && sample.livepatch.targets.is_empty() {
+        let what = "names no `targets` in its Cargo.toml, which --order is about";
+        return Err(error::usage(format!("{} {what}", sample.stem)));
+    }
+    if let Some(errno) = &options.expect {
+        let words = read_lossy(&paths::root().join("selftests/functions.sh"));
+        let known = pattern(r"\[(E[A-Z0-9]+)\]=");
+        let known: Vec<_> = known
+            .captures_iter(&words)
+            .map(|c| c[1].to_owned())
+            .collect();
+        if !known.contains(errno) {
+            return Err(catalog::unknown("errno", errno, &known));
+        }
+    }
+    if !options.is_usual() && !sample.livepatch.steps.is_empty() {
+        println!("PARAM, --expect and --order: the plain story, in place of the `steps` in its Cargo.toml");
+    }
     let kernel = Kernel::ensure(args)?;
     let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem))?;
-    let params = if params.is_empty() {
-        &sample.livepatch.params
-    } else {
-        params
-    };
     let mut text = String::new();
-    let story = tell(&mut text, &kernel, &modules, &sample, params);
+    let story = tell(&mut text, &kernel, &modules, &sample, options);
     print!("{text}");
     let story = story?;
-    // With other parameters there may be another effect.
-    if *params == sample.livepatch.params {
-        println!("{}", effect(&sample.livepatch, &story)?);
+    match &options.expect {
+        Some(errno) => println!("It was refused with {errno}, as expected."),
+        None if options.is_usual() => println!("{}", effect(&sample.livepatch, &story)?),
+        // In another story there may be another effect.
+        None => {}
     }
     Ok(())
+}
+
+impl RunArgs {
+    /// The story is the one that the sample's own manifest tells.
+    fn is_usual(&self) -> bool {
+        self.params.is_empty() && self.expect.is_none() && self.order.is_none()
+    }
 }
 
 /// `cargo xtask demo`: every sample, each in a guest of its own, told in their order.
@@ -145,7 +171,7 @@ fn story(
     modules: &Path,
     sample: &Sample,
 ) -> Result<(String, Option<f64>)> {
-    let story = tell(text, kernel, modules, sample, &sample.livepatch.params)?;
+    let story = tell(text, kernel, modules, sample, &RunArgs::default())?;
     Ok((effect(&sample.livepatch, &story)?, story.transition()))
 }
 
@@ -155,15 +181,16 @@ fn tell(
     kernel: &Kernel,
     modules: &Path,
     sample: &Sample,
-    params: &[String],
+    options: &RunArgs,
 ) -> Result<Story> {
     let title = style(&sample.stem).bold().underlined();
     let about = style(format!("- {}", sample.description)).bold();
     writeln!(text, "{title} {about}")?;
     let mut guest = Guest::new(
         &format!("run-{}", sample.stem),
-        script(&paths::root(), modules, sample, params),
+        script(&paths::root(), modules, sample, options),
     );
+    guest.append.clone_from(&options.append);
     guest.nics = sample.livepatch.nics;
     guest.timeout = TIMEOUT;
     let outcome = vm::run(kernel, &guest, |_| {})?;
@@ -203,71 +230,70 @@ fn tell(
 }
 
 /// The script that a sample's guest runs, in the words of `selftests/functions.sh`.
-fn script(root: &Path, modules: &Path, sample: &Sample, params: &[String]) -> String {
+fn script(root: &Path, modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     let livepatch = &sample.livepatch;
     let module = &livepatch.module;
-    let mut steps = Vec::new();
-    for command in &livepatch.setup {
-        steps.push(typed(command));
-    }
-    let show: Vec<String> = livepatch
-        .show
-        .iter()
-        // A command that fails is an effect, too; its complaint is shown like any output.
-        .map(|command| format!("show bash -c {} || true", quote(command)))
-        .collect();
-    for target in &livepatch.targets {
-        // The guest loads the drivers of its own devices by itself.
-        steps.push(format!(
-            "[ -d /sys/module/{0} ] || load_mod {0}",
-            quote(target)
-        ));
-    }
-    if livepatch.steps.is_empty() {
+    let functions = root.join("selftests/functions.sh");
+    let typed = |command: &String| format!("typed {}", quote(command));
+    // A command that fails is an effect, too; its complaint is shown like any output.
+    let show = |command: &String| format!("show bash -c {} || true; ", quote(command));
+    let show: String = livepatch.show.iter().map(show).collect();
+    let targets: Vec<String> = livepatch.targets.iter().map(|t| quote(t)).collect();
+    let after = options.order == Some(Order::After);
+    let errno = options.expect.as_deref();
+
+    let mut steps = vec![format!("effect() {{ {show}:; }}")];
+    steps.extend(livepatch.setup.iter().map(typed));
+    // The guest loads the drivers of its own devices by itself.
+    steps.extend(targets.iter().map(|t| match after {
+        true => format!("[ ! -d /sys/module/{t} ] || unload_mod {t}"),
+        false => format!("[ -d /sys/module/{t} ] || load_mod {t}"),
+    }));
+    let mut left = targets.len();
+    if livepatch.steps.is_empty() || !options.is_usual() {
+        let params = match options.params.is_empty() {
+            true => &livepatch.params,
+            false => &options.params,
+        };
         let params: String = params.iter().map(|p| format!(" {}", quote(p))).collect();
-        steps.extend(show.iter().cloned());
-        steps.push(format!("load_lp {module}{params}"));
-        steps.extend(show.iter().cloned());
-        steps.push(format!("disable_lp {module}"));
-        steps.extend(show.iter().cloned());
-        steps.push(format!("unload_mod {module}"));
+        steps.push("effect".to_owned());
+        steps.push(match errno {
+            Some(errno) if !after => format!("load_fails {errno} {module}{params}"),
+            _ => format!("load_lp {module}{params}"),
+        });
+        if after {
+            left -= usize::from(errno.is_some());
+            steps.extend(targets[..left].iter().map(|t| format!("load_mod {t}")));
+            steps.extend(errno.map(|errno| format!("load_fails {errno} {}", targets[left])));
+        }
+        steps.push("effect".to_owned());
+        if after || errno.is_none() {
+            steps.push(format!("disable_lp {module}"));
+            steps.push("effect".to_owned());
+            steps.push(format!("unload_mod {module}"));
+        }
     } else {
-        steps.push(format!(
-            "effect() {{ {}; }}",
-            if show.is_empty() {
-                ":".to_owned()
-            } else {
-                show.join("; ")
-            }
-        ));
-        let words = read_lossy(&root.join("selftests/functions.sh"));
+        let words = read_lossy(&functions);
         steps.extend(livepatch.steps.iter().map(|step| {
             let word = step.split_whitespace().next().unwrap_or_default();
-            if word == "effect" || words.contains(&format!("\n{word}()")) {
-                step.clone()
-            } else {
-                typed(step)
+            match word == "effect" || words.contains(&format!("\n{word}()")) {
+                true => step.clone(),
+                false => typed(step),
             }
         }));
     }
-    for target in livepatch.targets.iter().rev() {
-        steps.push(format!("unload_mod {}", quote(target)));
-    }
+    steps.extend(
+        targets[..left]
+            .iter()
+            .rev()
+            .map(|t| format!("unload_mod {t}")),
+    );
     format!(
         "export KLP_MODULES_DIR={}\n. {}\nexport KLP_DIR\nstory()\n{{\n\t{}\n}}\nktap_plan 1\nktap_case {} story\nktap_finish",
         quote(&modules.to_string_lossy()),
-        quote(&root.join("selftests/functions.sh").to_string_lossy()),
+        quote(&functions.to_string_lossy()),
         steps.join("\n\t"),
         quote(&sample.stem),
-    )
-}
-
-/// A command as a user types it, and what it prints.
-fn typed(command: &str) -> String {
-    format!(
-        "log {}; show bash -c {}",
-        quote(&format!("% {command}")),
-        quote(command)
     )
 }
 
@@ -339,29 +365,31 @@ mod tests {
         }
     }
 
+    /// The lines of the script for this story.
+    fn steps(sample: &Sample, options: &RunArgs) -> Vec<String> {
+        let text = script(&paths::root(), Path::new("/m"), sample, options);
+        let steps = text.lines().filter_map(|line| line.strip_prefix('\t'));
+        steps.map(str::to_owned).collect()
+    }
+
     #[test]
     fn the_script_loads_shows_disables_and_unloads() {
-        let text = script(
-            Path::new("/r"),
-            Path::new("/m"),
-            &sample(),
-            &["when=pre".to_owned()],
-        );
-        let steps: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix('\t'))
-            .collect();
+        let options = RunArgs {
+            params: vec!["when=pre".to_owned()],
+            ..RunArgs::default()
+        };
         assert_eq!(
-            steps,
+            steps(&sample(), &options),
             [
-                "log '% sysctl -q x=1'; show bash -c 'sysctl -q x=1'",
+                "effect() { show bash -c 'sysctl x' || true; :; }",
+                "typed 'sysctl -q x=1'",
                 "[ -d /sys/module/a ] || load_mod a",
                 "[ -d /sys/module/b ] || load_mod b",
-                "show bash -c 'sysctl x' || true",
+                "effect",
                 "load_lp fix_it 'when=pre'",
-                "show bash -c 'sysctl x' || true",
+                "effect",
                 "disable_lp fix_it",
-                "show bash -c 'sysctl x' || true",
+                "effect",
                 "unload_mod fix_it",
                 "unload_mod b",
                 "unload_mod a",
@@ -370,19 +398,43 @@ mod tests {
     }
 
     #[test]
-    fn steps_of_its_own_take_the_place_of_the_usual_ones() {
+    fn what_is_loaded_last_may_be_refused() {
+        let mut options = RunArgs {
+            expect: Some("EBUSY".to_owned()),
+            ..RunArgs::default()
+        };
+        let refused = ["effect", "load_fails EBUSY fix_it", "effect"];
+        assert_eq!(steps(&sample(), &options)[4..7], refused);
+        options.order = Some(Order::After);
+        assert_eq!(
+            steps(&sample(), &options)[2..],
+            [
+                "[ ! -d /sys/module/a ] || unload_mod a",
+                "[ ! -d /sys/module/b ] || unload_mod b",
+                "effect",
+                "load_lp fix_it",
+                "load_mod a",
+                "load_fails EBUSY b",
+                "effect",
+                "disable_lp fix_it",
+                "effect",
+                "unload_mod fix_it",
+                "unload_mod a",
+            ]
+        );
+    }
+
+    #[test]
+    fn steps_of_its_own_take_the_place_of_the_usual_ones_unless_another_story_is_wanted() {
         let mut sample = sample();
-        let steps = ["effect", "load_fails EBUSY fix_it", "cat /proc/x"];
-        sample.livepatch.steps = steps.map(str::to_owned).to_vec();
-        let text = script(&paths::root(), Path::new("/m"), &sample, &[]);
+        let own = ["effect", "load_fails EBUSY fix_it", "cat /proc/x"];
+        sample.livepatch.steps = own.map(str::to_owned).to_vec();
+        let mut options = RunArgs::default();
+        let usual = steps(&sample, &options);
         // A plain command is shown with its output.
-        for line in [
-            "\teffect() { show bash -c 'sysctl x' || true; }\n",
-            "\tload_fails EBUSY fix_it\n\tlog '% cat /proc/x'; show bash -c 'cat /proc/x'\n",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
-        assert!(!text.contains("load_lp"), "{text}");
+        assert_eq!(usual[4..7], [own[0], own[1], "typed 'cat /proc/x'"]);
+        options.params.push("when=pre".to_owned());
+        assert_eq!(steps(&sample, &options)[5], "load_lp fix_it 'when=pre'");
     }
 
     #[test]

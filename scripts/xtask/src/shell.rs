@@ -54,6 +54,7 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     guest.memory_mib = options.memory;
     guest.timeout = Duration::from_secs(options.timeout);
     guest.writable.clone_from(&options.writable);
+    guest.append.clone_from(&options.append);
     if command.is_empty() {
         interactive(&kernel, &guest, &modules)
     } else {
