@@ -143,7 +143,27 @@ pub fn module_folders() -> Result<Vec<ModuleFolder>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::oops::pattern;
+
+    #[test]
+    fn the_book_has_each_key_and_no_other() {
+        let words = |of: &str, text: &str| -> BTreeSet<String> {
+            let found = pattern(of);
+            let found = found.captures_iter(text);
+            found.map(|word| word[1].to_owned()).collect()
+        };
+        let asked = serde_json::json!({ "no key": 0 });
+        let keys = Livepatch::deserialize(asked).unwrap_err().to_string();
+        let page = paths::root().join("book/src/reference/manifest.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert_eq!(
+            words(r"`(\w+)`", &keys),
+            words(r"(?m)^\| `(\w+)` \|", &page)
+        );
+    }
 
     #[test]
     fn an_unknown_sample_gets_the_list() {
