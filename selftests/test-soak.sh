@@ -14,8 +14,8 @@
 # a livepatch is in force, after a reversal too, what it changes must be as it says.
 #
 # xtask: clock=real cpus=2 nics=1
-# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,netdev-features,raw-opener,selftests,shadow-data,state-handover
-# xtask: modules=sysctl-update
+# xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,function-fix,netdev-features,raw-opener,selftests
+# xtask: modules=shadow-data,state-handover,sysctl-update
 
 . "$(dirname "$0")/functions.sh"
 . "$(dirname "$0")/rules.sh"
@@ -25,7 +25,7 @@ CYCLES=${KLP_CYCLES:-100}
 SECONDS_MAX=${KLP_SOAK_SECONDS:-240}
 LIMIT=net.ipv4.tcp_challenge_ack_limit
 PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "raw_opener" "shadow_data"
-	"asm_trampoline" "state_handover" "netdev_features" "rules_subset_1")
+	"asm_trampoline" "state_handover" "netdev_features" "function_fix" "rules_subset_1")
 TARGETS=(rules_target rules_other asm_target dummy veth)
 CPU=/sys/devices/system/cpu/cpu1/online
 
@@ -37,6 +37,7 @@ values()
 	sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max kernel.overflowuid
 	awk 'NR == 1 { print $NF }' /proc/softirqs
 	awk 'NR == 1 { print $NF }' /proc/net/raw
+	name_verdict
 	gro
 }
 
@@ -47,6 +48,12 @@ gro()
 	for nic in /sys/bus/virtio/drivers/virtio_net/virtio*/net/*; do
 		[ ! -d "$nic" ] || ethtool -k "${nic##*/}" | sed -n 's/^generic-receive-offload: //p'
 	done
+}
+
+# May a network device be called ESC? One reader at a time.
+name_verdict()
+{
+	grep '^1b00 ' /proc/test_klp_names
 }
 
 # in_force LIVEPATCH: what it changes is as it says
@@ -62,6 +69,7 @@ in_force()
 	raw_opener) [ "$(awk 'NR == 1 { print $NF }' /proc/net/raw)" = opener ] ;;
 	# Without the patch it depends on who is quicker.
 	shadow_data) [ ! -d /sys/class/net/mon1 ] || [ "$("$KLP_DIR/wpan.py" join wpan0 mon1 1111 2222)" = "wpan0 is 1111" ] ;;
+	function_fix) [ "$(name_verdict)" = "1b00 refused" ] ;;
 	netdev_features) ! gro | grep -vxF "off [fixed]" ;;
 	rules_all) file_is "$UID_FILE" 60001 ;;
 	esac
@@ -176,10 +184,15 @@ memory_gets_scarce()
 readers()
 {
 	exec python3 - "$KLP_TMP/enough" <<-'EOF'
-		import os, socket, sys
+		import fcntl, os, socket, struct, sys
 		count = 0
 		while not os.path.exists(sys.argv[1]):
-		    with socket.socket(socket.AF_INET, socket.SOCK_RAW, 1 + count % 200):
+		    with socket.socket(socket.AF_INET, socket.SOCK_RAW, 1 + count % 200) as s:
+		        try:
+		            # Nobody takes this name.
+		            fcntl.ioctl(s, 0x8923, struct.pack("16s24s", b"lo", b"a/b"))  # SIOCSIFNAME
+		        except OSError:
+		            pass
 		        for path in ["/proc/net/raw", "/proc/softirqs", "/proc/rules_target"]:
 		            try:
 		                open(path).read()
@@ -312,6 +325,7 @@ soak()
 		"$KLP_DIR/wpan.py" monitor wpan1 mon1
 		ip link set mon1 up
 	fi
+	load_mod test_klp_names
 	values > "$KLP_TMP/values"
 	sound > "$KLP_TMP/before"
 	on_exit klp__to_file "$CPU" 1
@@ -368,7 +382,7 @@ require_config CONFIG_HOTPLUG_CPU
 require_file "$CPU"
 require_module veth dummy virtio_net
 modprobe virtio_net
-rules_needs rules_all rules_target rules_other rules_subset_1 asm_target "${PATCHES[@]%% *}"
+rules_needs rules_all rules_target rules_other rules_subset_1 asm_target test_klp_names "${PATCHES[@]%% *}"
 ktap_plan 1
 ktap_case "many cycles leave the system as it was" soak
 ktap_finish
