@@ -199,11 +199,12 @@ const RTNL: [&str; 16] = [
 /// What waits for `klp_mutex`, or for a module that is loaded.
 const KLP_MUTEX: [&str; 2] = ["klp_enable_patch", "__request_module"];
 
-/// Has it a counterpart, by its name in C?
+/// Has it a counterpart, by its name in C? What Rust takes has an owner, and goes back by the same function.
 fn takes(name: &str) -> bool {
     let by_part = ["alloc", "_create"].iter().any(|part| name.contains(part));
     let by_end = ["_get", "_add"].iter().any(|end| name.ends_with(end));
-    !name.starts_with("_R") && (name.starts_with("register_") || by_part || by_end)
+    let is_rust = name.starts_with("_R") || name.starts_with("rust_helper_");
+    !is_rust && (name.starts_with("register_") || by_part || by_end)
 }
 
 /// What callbacks do, as far as calls and direct writes tell.
