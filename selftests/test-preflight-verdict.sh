@@ -62,7 +62,7 @@ trouble_tail_call()
 # What no build makes: preflight's own test (scripts/preflight/src/main.rs) makes the same. refused_as ERRNO FROM TO MESSAGE
 refused_as()
 {
-	sed "s/$2/$3/" "$(find_ko trouble_no_state)" > "$KLP_TMP/trouble_no_state.ko"
+	sed "s/$2/$3/g" "$(find_ko trouble_no_state)" > "$KLP_TMP/trouble_no_state.ko"
 	expect_fail "$1" insmod "$KLP_TMP/trouble_no_state.ko"
 	log_has "$4" || fail "refused for another reason"
 }
