@@ -107,6 +107,11 @@ pub use state::{
     StateData,
     SystemState, //
 };
+#[cfg(all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "x86_64"))]
+pub use syscall::{
+    ia32_syscall_args,
+    syscall_args, //
+};
 pub use sysfs::{
     Attribute,
     Folder, //
@@ -115,6 +120,8 @@ pub use sysfs::{
 /// What the macros of this crate expand to, and nobody writes.
 #[doc(hidden)]
 pub mod internal {
+    #[cfg(CONFIG_ARCH_HAS_SYSCALL_WRAPPER)]
+    pub use crate::syscall::syscall;
     pub use crate::{
         callbacks::Ops,
         handover::{

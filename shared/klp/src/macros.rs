@@ -21,7 +21,7 @@
 ///   Module names have underscores where their files may have dashes.
 /// - `functions` (optional): declares each old function as the kernel's source does, with its replacement behind `=`.
 ///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
-///   a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!). `as NAME` before the `=` lets the replacement
+///   an entry of a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!). `as NAME` before the `=` lets the replacement
 ///   go on in the old function: see below.
 /// - `redirects` (optional): the same for routines of the object that ftrace cannot reach: see [`Redirect`](crate::Redirect).
 ///
@@ -29,6 +29,8 @@
 ///
 /// A function that a header declares is listed as `fn …`: the compiler compares the entry with what bindgen made of the
 /// header, in the module [`bindings`](crate::bindings!). Name the function in `bindings-flags` for that.
+///
+/// The entries of system calls are compared with what all of them are declared as.
 ///
 /// A function that no header declares, a static one say, is listed as `unsafe fn …`: nobody can compare, and the author vouches
 /// for the declaration. Either way the compiler compares the replacement with the entry. What the replacement *does* is beyond
@@ -39,7 +41,7 @@
 /// With `fn dev_valid_name(*const c_char) -> bool as original = valid_name` the replacement may call `original`: the function as the
 /// kernel has it, whoever else has replaced it. A fix that looks at an argument or at the answer, or refuses and else
 /// goes on, needs no copy of the function. `original` is an `unsafe extern "C" fn` of the declared type, and is for the replacement
-/// alone: where the object is not patched it leads nowhere. Tracers of the function see the call of the replacement, not this one.
+/// alone: where the object is not patched it leads nowhere. Call it by its name; it is not made for a function pointer (no `ENDBR`). Tracers of the function see the call of the replacement, not this one.
 /// A task in the original holds up a transition as one in the replacement does, which is on its stack.
 ///
 /// The patch gets a pre_patch of klp's own for it, before the author's. On x86-64 with static calls; a function that does not begin with the call of ftrace refuses the patch with `EINVAL`
@@ -356,7 +358,7 @@ macro_rules! livepatch {
 
     (@name $name:tt) => { $crate::cstr(concat!($crate::livepatch!(@text $name), "\0")) };
 
-    (@text (syscall $name:ident)) => { $crate::syscall_name!($name) };
+    (@text ($entry:ident $name:ident)) => { $crate::syscall_name!($entry $name) };
     (@text $name:literal) => { $name };
     (@text $name:ident) => { stringify!($name) };
 
@@ -382,8 +384,10 @@ macro_rules! declared {
     ([] [$old:literal] $($declaration:tt)*) => {
         compile_error!(concat!("livepatch!: no header declares `", stringify!($old), "`: begin the entry with `unsafe`"));
     };
-    ([] [(syscall $old:ident)] $($declaration:tt)*) => {
-        compile_error!(concat!("livepatch!: no header declares the system call `", stringify!($old), "`: begin the entry with `unsafe`"));
+    ([] [($entry:ident $old:ident)] ($($arg:ty),*) $(-> $ret:ty)?) => {
+        const _: () = {
+            let _ = $crate::declared!(@is $crate::internal::syscall, unsafe extern "C" fn($($arg),*) $(-> $ret)?);
+        };
     };
     ([] [$($old:tt)+] ($($arg:ty),*) $(-> $ret:ty)?) => {
         const _: () = {
