@@ -79,6 +79,9 @@
 #   keeps_its_state NAME FUNC [ARG…]  NAME is enabled; a cumulative patch that does not
 #                             know its state is refused, and one that does takes its
 #                             place; FUNC is asked thrice if what NAME changed is so
+#   comes_and_goes NAME CMD…  NAME is loaded and removed three times beside CMD, which works until $KLP_TMP/stop is there,
+#                             keeps in $KLP_TMP/stop.count how often it has worked, and must not fail
+#   repeat CMD…               such a CMD, of one that works once
 #   may_stay NAME             it cannot be unloaded (after a forced transition)
 #   KLP_SYSFS                 /sys/kernel/livepatch
 #
@@ -125,6 +128,7 @@ KLP_CONFIG=		# the kernel's configuration, once somebody asked for it
 KLP_KMSG=		# descriptor of the kernel's log; all that reads it shares its place
 KLP_NEVER=		# descriptor from which nothing ever comes
 KLP_LOG=		# file with the log's lines since the mark
+KLP_LOAD=()		# the command that loads a module
 KLP_LINES=()		# the last that were looked for in it
 KLP_PLAN=0 KLP_NR=0 KLP_PASS=0 KLP_FAIL=0 KLP_SKIP=0 KLP_TAINT=0 KLP_DONE=
 
@@ -687,21 +691,25 @@ klp__unused()
 	file_is "/sys/module/$1/refcnt" 0
 }
 
+# klp__loads NAME: KLP_LOAD is the command that loads it; what it loads is taken back
+klp__loads()
+{
+	echo "$1" >> "$KLP_TMP/loaded"
+	on_exit klp__drop_mod "$1"
+	if klp__find_ko "$1"; then
+		KLP_LOAD=(insmod "$REPLY")
+	elif modprobe -nq "$1"; then
+		KLP_LOAD=(modprobe "$1")
+	else
+		fail "no $1.ko${KLP_MODULES_DIR:+ in $KLP_MODULES_DIR}"
+	fi
+}
+
 load_mod()
 {
-	local mod=$1
-
-	shift
-	[ ! -d "/sys/module/$mod" ] || fail "module $mod is already loaded"
-	echo "$mod" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$mod"
-	if klp__find_ko "$mod"; then
-		klp__run_or_fail insmod "$REPLY" "$@"
-	elif modprobe -nq "$mod"; then
-		klp__run_or_fail modprobe "$mod" "$@"
-	else
-		fail "no $mod.ko${KLP_MODULES_DIR:+ in $KLP_MODULES_DIR}"
-	fi
+	[ ! -d "/sys/module/$1" ] || fail "module $1 is already loaded"
+	klp__loads "$1"
+	klp__run_or_fail "${KLP_LOAD[@]}" "${@:2}"
 }
 
 load_lp_nowait()
@@ -738,16 +746,8 @@ load_fails()
 {
 	local errno=$1 mod=$2
 
-	shift 2
-	echo "$mod" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$mod"
-	if klp__find_ko "$mod"; then
-		expect_fail "$errno" insmod "$REPLY" "$@"
-	elif modprobe -nq "$mod"; then
-		expect_fail "$errno" modprobe "$mod" "$@"
-	else
-		fail "no $mod.ko"
-	fi
+	klp__loads "$mod"
+	expect_fail "$errno" "${KLP_LOAD[@]}" "${@:3}"
 	wait_for test ! -d "/sys/module/$mod" || fail "$mod failed to load, but is there"
 	[ ! -d "$KLP_SYSFS/$mod" ] || fail "$mod failed to load, but its livepatch is there"
 }
@@ -789,6 +789,40 @@ keeps_its_state()
 	"$@"
 	disable_lp test_klp_successor
 	unload_mod test_klp_successor
+}
+
+repeat()
+{
+	local count=0
+
+	while [ ! -e "$KLP_TMP/stop" ]; do
+		"$@"
+		count=$((count + 1))
+		echo "$count" > "$KLP_TMP/stop.count"
+	done
+}
+
+klp__has_worked()
+{
+	klp__read "$KLP_TMP/stop.count" && [ "${REPLY:-0}" -ge "$1" ]
+}
+
+comes_and_goes()
+{
+	local mod=$1 background wanted=0
+
+	shift
+	"$@" &
+	background=$!
+	for _ in 1 2 3; do
+		load_lp "$mod"
+		wait_for klp__has_worked $((wanted += 2)) || fail "with $mod nothing goes on: $*"
+		disable_lp "$mod"
+		unload_mod "$mod"
+		wait_for klp__has_worked $((wanted += 2)) || fail "without $mod nothing goes on: $*"
+	done
+	: > "$KLP_TMP/stop"
+	wait "$background" || fail "beside $mod failed: $*"
 }
 
 may_stay()

@@ -110,43 +110,20 @@ anybody()
 	expect_no_log 'renamed from good'
 }
 
-# renames NAME: there and back until it is told to stop; prints how often, or why not
+# renames NAME: there and back
 renames()
 {
-	local rounds=0
-
-	while [ ! -e "$KLP_TMP/stop" ]; do
-		ip -batch - <<-EOF || return
-			link set $1 name $1-new
-			link set $1-new name $1
-		EOF
-		rounds=$((rounds + 1))
-		echo "$rounds" > "$KLP_TMP/rounds"
-	done
-}
-
-has_renamed()
-{
-	klp__read "$KLP_TMP/rounds" && [ "${REPLY:-0}" -ge "$1" ]
+	ip -batch - <<-EOF
+		link set $1 name $1-new
+		link set $1-new name $1
+	EOF
 }
 
 while_renaming()
 {
-	local background wanted=0
-
 	with_dummies
 	ip link add name klp0 type dummy
-	renames klp0 &
-	background=$!
-	for _ in 1 2 3; do
-		load_lp "$LP"
-		wait_for has_renamed $((wanted += 2)) || fail "nothing is renamed with the patch"
-		disable_lp "$LP"
-		unload_mod "$LP"
-		wait_for has_renamed $((wanted += 2)) || fail "nothing is renamed without the patch"
-	done
-	echo > "$KLP_TMP/stop"
-	wait "$background" || fail "a good name was refused"
+	comes_and_goes "$LP" repeat renames klp0
 }
 
 # It declares no state: nothing of it would be left behind. So nobody objects when a cumulative patch forgets the fix.

@@ -281,46 +281,19 @@ target()
 	unload_mod "$LP"
 }
 
-# join_on: until it is told to stop; each association must come to its end
-join_on()
+# An association must come to its end, by whichever answer.
+associates()
 {
-	local seen rounds=0
+	local seen
 
-	while [ ! -e "$KLP_TMP/stop" ]; do
-		seen=$(joined wpan0 1111 2222)
-		case $seen in
-		'wpan0 is '[12]*) ;;
-		*)
-			diag "an association failed: $seen"
-			return 1
-			;;
-		esac
-		rounds=$((rounds + 1))
-		echo "$rounds" > "$KLP_TMP/rounds"
-	done
-}
-
-has_joined()
-{
-	klp__read "$KLP_TMP/rounds" && [ "${REPLY:-0}" -ge "$1" ]
+	seen=$(joined wpan0 1111 2222)
+	[[ $seen == 'wpan0 is '[12]* ]] || fail "an association failed: $seen"
 }
 
 while_joining()
 {
-	local background wanted=0
-
 	radios
-	join_on &
-	background=$!
-	for _ in 1 2 3; do
-		load_lp "$LP"
-		wait_for has_joined $((wanted += 2)) || fail "nobody joins with the patch"
-		disable_lp "$LP"
-		unload_mod "$LP"
-		wait_for has_joined $((wanted += 2)) || fail "nobody joins without the patch"
-	done
-	: > "$KLP_TMP/stop"
-	wait "$background"
+	comes_and_goes "$LP" repeat associates
 }
 
 # The naive version makes the lock with the radio only: those that are there never get one.

@@ -144,26 +144,9 @@ no_child_lost()
 	expect_eq "with the patch" "$(sed "s/$lost/EFAULT: known/" "$KLP_TMP/before")" "$(< "$KLP_TMP/with")"
 }
 
-has_worked()
-{
-	klp__read "$KLP_TMP/stop.count" && [ "${REPLY:-0}" -ge "$1" ]
-}
-
 while_waiting()
 {
-	local background wanted=0
-
-	waitid work "$KLP_TMP/stop" "${ENTRIES[@]}" &
-	background=$!
-	for _ in 1 2 3; do
-		load_lp "$LP"
-		wait_for has_worked $((wanted += 2)) || fail "nobody waits with the patch"
-		disable_lp "$LP"
-		unload_mod "$LP"
-		wait_for has_worked $((wanted += 2)) || fail "nobody waits without the patch"
-	done
-	echo > "$KLP_TMP/stop"
-	wait "$background" || fail "a child was lost"
+	comes_and_goes "$LP" waitid work "$KLP_TMP/stop" "${ENTRIES[@]}"
 }
 
 # The third entry, which Debian's kernel has, and takes calls by with syscall.x32=y.
