@@ -140,11 +140,13 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
 /// Each sample's story as a case: it is told, and ends in the sentence that says what changed.
 pub fn stories(args: &KernelArgs) -> Result<Vec<Case>> {
     let kernel = Kernel::ensure(args)?;
+    let samples = catalog::samples()?;
+    let stems: Vec<String> = samples.iter().map(|sample| sample.stem.clone()).collect();
+    let modules = kbuild::build(&kernel, &stems)?;
     let mut cases = Vec::new();
-    for sample in catalog::samples()? {
-        let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem))?;
+    for sample in &samples {
         let mut text = String::new();
-        let complaints = match story(&mut text, &kernel, &modules, &sample) {
+        let complaints = match story(&mut text, &kernel, &modules, sample) {
             Ok(_) => Vec::new(),
             Err(error) => text
                 .lines()
