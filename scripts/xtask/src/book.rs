@@ -117,10 +117,9 @@ pub fn pages() -> PathBuf {
 
 /// What would make the book tell something else than the repository.
 fn check_pages(root: &Path) -> Result<()> {
-    let complaints: Vec<String> = tidy::check(root)?
+    let complaints: Vec<String> = tidy::book_checks(root, &tidy::files(root)?)?
         .into_iter()
-        .filter(|check| tidy::BOOK.contains(&check.name.as_ref()))
-        .flat_map(|check| check.complaints)
+        .flat_map(|case| case.said)
         .collect();
     if complaints.is_empty() {
         return Ok(());

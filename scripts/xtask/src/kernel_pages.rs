@@ -35,19 +35,23 @@ pub fn wrong(root: &Path, tree: &Tree) -> Result<Vec<String>> {
     if let Err(error) = process::capture(&mut apply) {
         complaints.push(format!("{linux}: {error}"));
     }
-    for patch in &series {
-        let mut check = Command::new("scripts/checkpatch.pl");
-        check.args(["--strict", "--terse", "--no-summary"]);
-        check.arg(patch).current_dir(&tree.path);
-        let name = patch.file_name().unwrap_or_default().to_string_lossy();
-        // It says on its standard output what it has against a patch.
-        let said = check
-            .output()
-            .context("running the kernel's checkpatch.pl")?;
-        if !said.status.success() || !said.stdout.is_empty() {
-            let said = String::from_utf8_lossy(&said.stdout);
-            complaints.push(format!("{linux}: {FOLDER}/{name}: {}", said.trim()));
-        }
+    let mut check = Command::new("scripts/checkpatch.pl");
+    check
+        .args(["--strict", "--terse", "--no-summary"])
+        .args(&series)
+        .current_dir(&tree.path);
+    // It says on its standard output, a line each, what it has against a patch.
+    let said = check
+        .output()
+        .context("running the kernel's checkpatch.pl")?;
+    let lines = String::from_utf8_lossy(&said.stdout);
+    let before = format!("{}/", root.display());
+    complaints.extend(lines.lines().map(|line| {
+        let line = line.strip_prefix(&before).unwrap_or(line);
+        format!("{linux}: {line}")
+    }));
+    if !said.status.success() && lines.is_empty() {
+        complaints.push(format!("{linux}: checkpatch.pl ended with {}", said.status));
     }
     Ok(complaints)
 }
@@ -95,7 +99,11 @@ mod tests {
         fs::write(folder.join("1.patch"), patch("one", "two")).unwrap();
         fs::write(folder.join("2.patch"), patch("two", "three")).unwrap();
         let check = path.join("scripts/checkpatch.pl");
-        fs::write(&check, "#!/bin/sh\n! grep -H four \"$4\"\n").unwrap();
+        fs::write(
+            &check,
+            "#!/bin/sh\nshift 3\n! grep -H four \"$@\" | sed 's/:/: /' | grep .\n",
+        )
+        .unwrap();
         fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).unwrap();
         let version = "7.2".to_owned();
         let tree = Tree { version, path };

@@ -4,7 +4,6 @@
 //!
 //! Each check is a test case of its own.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -21,6 +20,7 @@ use crate::catalog::Sample;
 use crate::citations;
 use crate::error::Failure;
 use crate::kernel_pages;
+use crate::ktap::Case;
 use crate::links::clean;
 use crate::oops::pattern;
 use crate::paths;
@@ -30,29 +30,17 @@ use crate::vm::read_lossy;
 /// The line that names a file's licence must be among the first few.
 const SPDX_LINES: usize = 6;
 
-/// The checks without which the book would not tell the truth.
-pub const BOOK: [&str; 3] = [PARTS, CHAPTERS, ANCHORS];
-const PARTS: &str = "each sample has all of its parts";
-const CHAPTERS: &str = "each chapter is listed";
-const ANCHORS: &str = "each included anchor exists";
-
-/// One check and what it found.
-pub struct Check {
-    pub name: Cow<'static, str>,
-    pub complaints: Vec<String>,
-}
-
 /// `cargo xtask tidy`.
 pub fn run() -> Result<()> {
-    let mut found = 0;
-    for check in check(&paths::root())? {
-        for complaint in &check.complaints {
-            println!("{complaint}");
-        }
-        found += check.complaints.len();
+    let found: Vec<String> = check(&paths::root())?
+        .into_iter()
+        .flat_map(|case| case.said)
+        .collect();
+    for complaint in &found {
+        println!("{complaint}");
     }
-    if found > 0 {
-        println!("{found} complaints");
+    if !found.is_empty() {
+        println!("{} complaints", found.len());
         bail!(Failure::TestFailed);
     }
     println!("tidy");
@@ -60,55 +48,57 @@ pub fn run() -> Result<()> {
 }
 
 /// All checks on the checkout at `root`.
-pub fn check(root: &Path) -> Result<Vec<Check>> {
+pub fn check(root: &Path) -> Result<Vec<Case>> {
     let files = files(root)?;
-    let samples = catalog::samples()?;
+    let mut checks = book_checks(root, &files)?;
+    let mut check = |name: &str, complaints| checks.push(Case::from_complaints(name, complaints));
+    check(
+        "each patch to the kernel's pages is listed",
+        kernel_pages::unlisted(root, &files),
+    );
+    check(
+        "each transcript is compared by a test",
+        transcripts(root, &files),
+    );
+    check(
+        "each picture is that of its transcript",
+        book::stale_pictures(root)?,
+    );
+    check("each source file names its licence", licences(root, &files));
+    check("no path of somebody's machine", machine_paths(root, &files));
     let trees = citations::trees()?;
-    let mut checks = Vec::new();
     for tree in &trees {
         let linux = format!("Linux {}", tree.version);
-        checks.push(Check {
-            name: format!("what is cited of the kernel is there: {linux}").into(),
-            complaints: citations::missing(root, tree)?
+        let missing = citations::missing(root, tree)?;
+        check(
+            &format!("what is cited of the kernel is there: {linux}"),
+            missing
                 .iter()
                 .map(|what| format!("{linux}: {what}"))
                 .collect(),
-        });
-        checks.push(Check {
-            name: format!("the patches to the kernel's pages fit: {linux}").into(),
-            complaints: kernel_pages::wrong(root, tree)?,
-        });
+        );
+        check(
+            &format!("the patches to the kernel's pages fit: {linux}"),
+            kernel_pages::wrong(root, tree)?,
+        );
     }
     for release in citations::not_here(&trees)? {
-        checks.push(Check {
-            name: format!("what is cited of the kernel (not looked up in {release}: `cargo xtask kernel --kernel {release}` fetches its source)").into(),
-            complaints: Vec::new(),
-        });
+        check(
+            &format!("what is cited of the kernel (not looked up in {release}: `cargo xtask kernel --kernel {release}` fetches its source)"),
+            Vec::new(),
+        );
     }
-    let others: [(&'static str, Vec<String>); 8] = [
-        (
-            "each patch to the kernel's pages is listed",
-            kernel_pages::unlisted(root, &files),
-        ),
-        (PARTS, parts(root, &samples)),
-        (CHAPTERS, chapters(root, &files)),
-        (
-            "each transcript is compared by a test",
-            transcripts(root, &files),
-        ),
-        (ANCHORS, anchors(root, &files)),
-        (
-            "each picture is that of its transcript",
-            book::stale_pictures(root)?,
-        ),
-        ("each source file names its licence", licences(root, &files)),
-        ("no path of somebody's machine", machine_paths(root, &files)),
-    ];
-    checks.extend(others.map(|(name, complaints)| Check {
-        name: name.into(),
-        complaints,
-    }));
     Ok(checks)
+}
+
+/// The checks without which the book would not tell the truth.
+pub fn book_checks(root: &Path, files: &[PathBuf]) -> Result<Vec<Case>> {
+    let samples = catalog::samples()?;
+    Ok(vec![
+        Case::from_complaints("each sample has all of its parts", parts(root, &samples)),
+        Case::from_complaints("each chapter is listed", chapters(root, files)),
+        Case::from_complaints("each included anchor exists", anchors(root, files)),
+    ])
 }
 
 /// The files of the checkout, relative to it: what git has, and what it would take.

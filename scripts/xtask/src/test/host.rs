@@ -75,10 +75,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
             &log,
         )?],
         "shellcheck" => shellcheck(&log)?,
-        "tidy" => tidy::check(&paths::root())?
-            .into_iter()
-            .map(|check| Case::from_complaints(&check.name, check.complaints))
-            .collect(),
+        "tidy" => tidy::check(&paths::root())?,
         "clippy" => vec![
             command_case(
                 "host tools",
