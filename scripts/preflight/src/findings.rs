@@ -155,7 +155,7 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         }
         callbacks(&mut all, &image, table);
     }
-    for one in &module::patched(bytes, &image, &tables)? {
+    for one in &module::patched(&info, &image, &tables)? {
         let symbol = format!("{}:{}", one.object, one.function);
         match facts.code(&one.object)? {
             _ if one.function.is_empty() => all.say(Warning, &symbol, "the function has no name; it is filled in when the module is loaded, so it was not looked at"),

@@ -74,8 +74,8 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
             examine(facts, &out.join(format!("{module}.ko")).to_string_lossy())
         });
         let said = match looked {
-            Ok(Some(findings)) => findings.iter().map(ToString::to_string).collect(),
-            Ok(None) => vec!["it is no livepatch".to_owned()],
+            Ok((_, Some(findings))) => findings.iter().map(ToString::to_string).collect(),
+            Ok((_, None)) => vec!["it is no livepatch".to_owned()],
             Err(error) => vec![format!("{error:#}")],
         };
         said.iter()

@@ -94,21 +94,23 @@ fn name(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }
 
-/// Looks at one module.
-fn examine(facts: &mut Facts, file: &str) -> Result<Option<Vec<Finding>>> {
+/// Looks at one module: its bytes, and what is wrong with it if it is a livepatch.
+fn examine(facts: &mut Facts, file: &str) -> Result<(Vec<u8>, Option<Vec<Finding>>)> {
     facts.look_beside(Path::new(file));
     let bytes = fs::read(file).with_context(|| format!("reading {file}"))?;
-    findings::of(facts, &bytes).with_context(|| format!("reading {file}"))
+    let findings = findings::of(facts, &bytes).with_context(|| format!("reading {file}"))?;
+    Ok((bytes, findings))
 }
 
 /// Looks at each module, but for what the lines `MODULE GRADE` of `known` say; gives the exit status of the worst.
 fn preflight(facts: &mut Facts, files: &[&str], known: &str, json: bool) -> Result<u8> {
+    let known = listed(known);
     let mut worst = 0;
     let mut all = BTreeMap::new();
     for file in files {
-        let mut findings = examine(facts, file)?;
+        let (_, mut findings) = examine(facts, file)?;
         let name = name(file);
-        let known = listed(known).get(name.trim_end_matches(".ko")).copied();
+        let known = known.get(name.trim_end_matches(".ko")).copied();
         let grades = [Grade::Warning, Grade::Refused, Grade::Wrong];
         let worst_known = grades.into_iter().find(|grade| known == Some(grade.name()));
         if let Some(findings) = &mut findings {
@@ -159,10 +161,10 @@ fn expect(facts: &mut Facts, list: &str, files: &[&str]) -> Result<u8> {
     let mut livepatches = Vec::new();
     let mut told = String::new();
     for file in files {
-        let Some(findings) = examine(facts, file)? else {
+        let (bytes, Some(findings)) = examine(facts, file)? else {
             continue;
         };
-        livepatches.push(fs::read(file)?);
+        livepatches.push(bytes);
         let module = name(file).trim_end_matches(".ko");
         let wanted = expected.get(module).copied().unwrap_or("clean");
         let worst = findings.iter().map(|finding| finding.grade).max();

@@ -149,7 +149,11 @@ impl Patched {
 }
 
 /// What a livepatch patches: functions by its tables, redirects by its modinfo.
-pub fn patched(bytes: &[u8], image: &Image<'_>, tables: &[Table]) -> Result<Vec<Patched>> {
+pub fn patched(
+    modinfo: &[(String, String)],
+    image: &Image<'_>,
+    tables: &[Table],
+) -> Result<Vec<Patched>> {
     let mut patched = Vec::new();
     for table in tables {
         for (function, position, new) in &table.functions {
@@ -161,7 +165,7 @@ pub fn patched(bytes: &[u8], image: &Image<'_>, tables: &[Table]) -> Result<Vec<
             });
         }
     }
-    for (_, value) in modinfo(bytes)?.iter().filter(|(key, _)| key == "redirects") {
+    for (_, value) in modinfo.iter().filter(|(key, _)| key == "redirects") {
         let (object, function) = value
             .split_once(':')
             .context("modinfo: OBJECT:FUNCTION is expected")?;

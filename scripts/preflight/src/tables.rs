@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
@@ -213,59 +214,35 @@ impl<'a> Image<'a> {
 
     /// Everything that the tables say.
     pub fn tables(&self, sizes: Sizes) -> Result<Vec<Table>> {
-        let mut tables = Vec::new();
+        let mut tables: Vec<Table> = Vec::new();
         let mut entries = 0;
         for (patch, objs) in self.patches(sizes) {
             let has_states = self.pointer(patch.plus(STATES)).is_some();
-            for nr in 0.. {
-                let at = objs.plus(nr * sizes.object);
+            for at in (0..).map(|nr| objs.plus(nr * sizes.object)) {
                 let (name, funcs) = (self.pointer(at), self.pointer(at.plus(FUNCS)));
                 if !self.is_inside(objs, at) {
-                    tables
-                        .last_mut()
-                        .into_iter()
-                        .for_each(|table: &mut Table| table.is_ended = false);
+                    if let Some(last) = tables.last_mut() {
+                        last.is_ended = false;
+                    }
                     break;
                 }
                 if name.is_none() && funcs.is_none() {
                     break;
                 }
-                let mut table = Table {
+                let (functions, is_ended) = match funcs {
+                    Some(funcs) => self.functions(funcs, sizes)?,
+                    None => (Vec::new(), true),
+                };
+                entries += 1 + functions.len();
+                tables.push(Table {
                     object: name.map_or(Object::Vmlinux, |name| Object::Module(self.text(name))),
                     callbacks: [0, 1, 2, 3].map(|nr| self.pointer(at.plus(CALLBACKS + 8 * nr))),
-                    functions: Vec::new(),
+                    functions,
                     has_states,
-                    is_ended: true,
-                };
-                for at in (0..).map(|nr| funcs.map(|funcs| funcs.plus(nr * sizes.func))) {
-                    let (Some(at), Some(funcs)) = (at, funcs) else {
-                        break;
-                    };
-                    let (old, new) = (
-                        self.pointer(at),
-                        self.relocations.get(&at.plus(NEW_FUNC)).cloned(),
-                    );
-                    let sympos = self.word(at.plus(SYMPOS));
-                    if !self.is_inside(funcs, at) {
-                        table.is_ended = false;
-                        break;
-                    }
-                    if old.is_none() && new.is_none() && sympos == 0 {
-                        break;
-                    }
-                    let old = old.map_or(String::new(), |old| self.text(old));
-                    table.functions.push((old, usize::try_from(sympos)?, new));
-                    entries += 1;
-                    ensure!(
-                        entries < MOST,
-                        "the table of functions at {:#x} of section {} does not end",
-                        funcs.1,
-                        funcs.0
-                    );
-                }
-                tables.push(table);
+                    is_ended,
+                });
                 ensure!(
-                    tables.len() < MOST,
+                    entries < MOST,
                     "the table of objects at {:#x} of section {} does not end",
                     objs.1,
                     objs.0
@@ -275,6 +252,28 @@ impl<'a> Image<'a> {
         Ok(tables)
     }
 
+    /// The table of functions at a place, and whether it has an empty entry at its end.
+    fn functions(&self, funcs: Place, sizes: Sizes) -> Result<(Vec<Function>, bool)> {
+        let mut functions = Vec::new();
+        for at in (0..MOST as u64).map(|nr| funcs.plus(nr * sizes.func)) {
+            if !self.is_inside(funcs, at) {
+                return Ok((functions, false));
+            }
+            let (old, new) = (self.pointer(at), self.relocations.get(&at.plus(NEW_FUNC)));
+            let sympos = self.word(at.plus(SYMPOS));
+            if old.is_none() && new.is_none() && sympos == 0 {
+                return Ok((functions, true));
+            }
+            let old = old.map_or(String::new(), |old| self.text(old));
+            functions.push((old, usize::try_from(sympos)?, new.cloned()));
+        }
+        bail!(
+            "the table of functions at {:#x} of section {} does not end",
+            funcs.1,
+            funcs.0
+        )
+    }
+
     /// Is the entry still of the array that begins at `start`, where a symbol tells how long that is?
     fn is_inside(&self, start: Place, entry: Place) -> bool {
         let size = self.symbol_at(start).map_or(0, |symbol| symbol.size);
@@ -282,14 +281,16 @@ impl<'a> Image<'a> {
     }
 }
 
+/// Name, position, and what runs in its place; a name may be filled in later.
+pub type Function = (String, usize, Option<Target>);
+
 /// What a livepatch does to one object.
 #[derive(Clone, Debug)]
 pub struct Table {
     pub object: Object,
     /// In the order of [`CALLBACK_NAMES`].
     pub callbacks: [Option<Place>; 4],
-    /// Name, position, and what runs in its place; a name may be filled in later.
-    pub functions: Vec<(String, usize, Option<Target>)>,
+    pub functions: Vec<Function>,
     pub has_states: bool,
     /// Both tables have an empty entry at their end.
     pub is_ended: bool,
