@@ -161,8 +161,11 @@ def verdicts(entries):
         ctypes.memset(info, 0xAA, PAGE)
         result = CALLS[entry](which, pid, infop, options)
         start = end - 160 if what.startswith("end") else info
-        # The number of the child is another one each time.
-        wrote = ctypes.string_at(start, 160).replace(dead.to_bytes(4, "little"), b"\xcc" * 4)
+        wrote = bytearray(ctypes.string_at(start, 160))
+        # The number of the child is another one each time. Other bytes may look like it: 170 does, beside 0xAA.
+        field = (infop & 0xFFFF_FFFF) - start + 4 * PID[entry]
+        if wrote[field:field + 4] == dead.to_bytes(4, "little"):
+            wrote[field:field + 4] = b"\xcc" * 4
         print(entry, what, name(result), "" if name(result) == "EFAULT" else wrote.hex())
 
     for entry in entries:
