@@ -87,8 +87,6 @@ impl KernelArgs {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Say what is present, which version, what is missing and how to get it
-    Doctor,
     /// Fetch, verify, unpack, configure and build the kernel (cached, resumable)
     Kernel {
         /// Print only what `make` in a module's folder is to be told
@@ -171,8 +169,6 @@ pub enum Command {
         #[command(flatten)]
         what: BenchArgs,
     },
-    /// Remove what this tool created, and say how large it was
-    Clean,
 }
 
 #[derive(Args)]

@@ -32,6 +32,7 @@ use crate::error;
 use crate::error::Failure;
 use crate::host;
 use crate::lock::lock;
+use crate::lock::Lock;
 use crate::paths;
 use crate::paths::write_whole;
 use crate::process;
@@ -258,13 +259,8 @@ pub fn run(args: &KernelArgs, only_make: bool) -> Result<()> {
 fn build(args: &KernelArgs, debug: bool) -> Result<Kernel> {
     let cache = paths::cache()?;
     create(&cache)?;
-    let _lock = lock(&cache.join("lock"), "prepares the kernel")?;
-    // What a run left that was killed outright: nobody works there now.
-    let scratch = cache.join("tmp");
-    remove(&scratch)?;
-    let result = build_locked(args, debug, &cache);
-    remove(&scratch)?;
-    result.map_err(|error| explain_space(error, &cache, source::SPACE + BUILD_SPACE))
+    fetch_and_build(args, debug, &cache)
+        .map_err(|error| explain_space(error, &cache, source::SPACE + BUILD_SPACE))
 }
 
 /// Did something of ours, a log for instance, or of the kernel's build find the disk full?
@@ -283,24 +279,42 @@ fn explain_space(error: anyhow::Error, cache: &Path, need: u64) -> anyhow::Error
     error
 }
 
-fn build_locked(args: &KernelArgs, debug: bool, cache: &Path) -> Result<Kernel> {
+fn fetch_and_build(args: &KernelArgs, debug: bool, cache: &Path) -> Result<Kernel> {
     let mut plan = Plan::of(args, debug)?;
-    if let Some(kernel) = plan.finished() {
-        return Ok(kernel);
-    }
-    let source = match plan.source.take() {
-        Some(source) if source.unpacked() => source,
+    let source = fetching(cache, || match plan.source.take() {
+        Some(source) if source.unpacked() => Ok(source),
         known => {
             need_space(cache, source::SPACE + BUILD_SPACE)?;
-            source::fetch(known, cache)?
+            source::fetch(known, cache)
         }
-    };
-    let dir = source.dir.clone();
+    })?;
+    let source_dir = source.dir.clone();
     plan.source = Some(source);
     let key = plan.key().context("a source without a version")?;
-    compile(&plan, &cache.join("kernel").join(key), &dir)?;
+    let dir = cache.join("kernel").join(key);
+    let _lock = building(&dir)?;
+    if plan.finished().is_none() {
+        compile(&plan, &dir, &source_dir)?;
+    }
     plan.finished()
         .context("the kernel was built, but its stamp cannot be read")
+}
+
+/// What is fetched is for all kernels: one run at a time, and nothing half-made is left.
+fn fetching<T>(cache: &Path, fetch: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _lock = lock(&cache.join("lock"), "fetches a kernel")?;
+    let scratch = cache.join("tmp");
+    // What a run left that was killed outright: nobody works there now.
+    remove(&scratch)?;
+    let result = fetch();
+    remove(&scratch)?;
+    result
+}
+
+/// One run at a time builds a kernel; others may build other kernels.
+fn building(dir: &Path) -> Result<Lock> {
+    create(dir)?;
+    lock(&dir.join("lock"), "builds this kernel")
 }
 
 /// Configure and build into `dir`; the stamp comes last.

@@ -6,9 +6,7 @@ mod book;
 mod cargo;
 mod catalog;
 mod citations;
-mod clean;
 mod cli;
-mod doctor;
 mod error;
 mod host;
 mod kbuild;
@@ -71,7 +69,6 @@ fn dispatch(cli: &Cli) -> Result<()> {
     vm::set_verbose(cli.verbose);
     let kernel = &cli.kernel;
     match &cli.command {
-        Command::Doctor => doctor::run(kernel),
         Command::Kernel { make } => kernel::run(kernel, *make),
         Command::Build { names } => kbuild::run(kernel, names),
         Command::Check => cargo::check(kernel),
@@ -98,6 +95,5 @@ fn dispatch(cli: &Cli) -> Result<()> {
             object,
         } => packages::new(kernel, name, function, object.as_deref()),
         Command::Preflight { modules, json } => packages::preflight(kernel, modules, *json),
-        Command::Clean => clean::run(),
     }
 }

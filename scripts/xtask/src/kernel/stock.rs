@@ -24,7 +24,6 @@ use super::write_whole;
 use super::Kernel;
 use crate::error;
 use crate::host;
-use crate::lock::lock;
 use crate::oops::pattern;
 use crate::paths;
 use crate::process;
@@ -33,6 +32,9 @@ use crate::progress::Unit;
 
 /// The images that this repository is tested with, the preferred one first.
 const TESTED: &str = "scripts/kernels";
+
+/// In a release's folder: its packages are unpacked, and where their source is.
+const FETCHED: &str = "fetched";
 
 /// What is prepared takes: seen 1.2 GiB beside the source, and some room.
 const SPACE: u64 = 3 << 29;
@@ -74,15 +76,13 @@ pub fn ensure(release: Option<&str>) -> Result<Kernel> {
     }
     let cache = paths::cache()?;
     create(&cache)?;
-    let _lock = lock(&cache.join("lock"), "prepares a kernel")?;
-    if let Some(kernel) = prepared(release)? {
-        return Ok(kernel);
-    }
-    need_space(&cache, SPACE + source::SPACE)?;
-    apt::update(&cache.join("tmp"))?;
-    let release = choose(release)?;
+    let explain = |error| super::explain_space(error, &cache, SPACE);
+    let release = super::fetching(&cache, || fetch(release, &cache)).map_err(explain)?;
     let dir = folder(&release)?;
-    prepare(&release, &dir).map_err(|error| super::explain_space(error, &cache, SPACE))?;
+    let _lock = super::building(&dir)?;
+    if !dir.join("stamp").is_file() {
+        prepare(&release, &dir).map_err(explain)?;
+    }
     finish(&release, &dir)
 }
 
@@ -184,8 +184,18 @@ fn packages(release: &str) -> Result<[apt::Package; 4]> {
     Ok([headers, binary, modules, source])
 }
 
-fn prepare(release: &str, dir: &Path) -> Result<()> {
-    let [headers, binary, modules, source] = packages(release)?;
+/// Have the packages of the image that was named, or of the first tested one, unpacked in its folder. Which one it is.
+fn fetch(named: Option<&str>, cache: &Path) -> Result<String> {
+    for release in wanted(named)? {
+        if folder(&release)?.join(FETCHED).is_file() {
+            return Ok(release);
+        }
+    }
+    need_space(cache, SPACE + source::SPACE)?;
+    apt::update(&cache.join("tmp"))?;
+    let release = choose(named)?;
+    let dir = folder(&release)?;
+    let [headers, binary, modules, source] = packages(&release)?;
     let source_dir = source::folder(&source)?;
     let mut wanted = vec![headers, binary, modules];
     let with_source = !source_dir.join("Makefile").is_file();
@@ -207,8 +217,16 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     if !lib.exists() {
         std::os::unix::fs::symlink("usr/lib", &lib).context("linking lib")?;
     }
-    process::capture(Command::new("depmod").arg("-b").arg(&image).arg(release))?;
+    process::capture(Command::new("depmod").arg("-b").arg(&image).arg(&release))?;
+    let _ = fs::remove_dir_all(&debs);
+    write_whole(&dir.join(FETCHED), &source_dir.to_string_lossy())?;
+    Ok(release)
+}
 
+/// Build the Rust side of what was fetched; the stamp comes last.
+fn prepare(release: &str, dir: &Path) -> Result<()> {
+    let source_dir = tree::read(&dir.join(FETCHED))?;
+    let image = dir.join("image");
     let given = image
         .join("usr/src")
         .join(format!("linux-headers-{release}"));
@@ -220,7 +238,7 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     let log = dir.join("prepare.log");
     let config = fs::read_to_string(build.join(".config")).context("reading .config")?;
     for target in ["prepare", "modules_prepare"] {
-        let mut command = super::make(&build, Some(&source_dir), &make_args(&config, release));
+        let mut command = super::make(&build, Some(Path::new(&source_dir)), &make_args(&config, release));
         command.arg(format!("-j{}", host::jobs())).arg(target);
         let what = format!("preparing {release}");
         super::long_make(&mut command, &log, &mut progress, &what)?;
@@ -231,8 +249,7 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     }
     progress.finish();
     same_crates(release, &build)?;
-    let _ = fs::remove_dir_all(&debs);
-    write_whole(&dir.join("stamp"), &source_dir.to_string_lossy())
+    write_whole(&dir.join("stamp"), &source_dir)
 }
 
 /// What `make` is told so that all comes out as it was for the image.
