@@ -66,8 +66,8 @@
 #   on_exit CMD…              take back later (see above)
 #
 # Modules and livepatches (NAME is the module's name, without .ko)
-#   find_ko NAME              prints the path: $KLP_MODULES_DIR/NAME.ko if that is set, else ../samples/*/NAME.ko,
-#                             modules/NAME.ko
+#   find_ko NAME              prints the path: $KLP_MODULES_DIR/NAME.ko if that is set, else NAME.ko,
+#                             ../samples/*/NAME.ko, modules/NAME.ko
 #   load_mod NAME [P=V…]      insmod, or modprobe if it is a module of the kernel
 #   load_lp NAME [P=V…]       a livepatch; waits for the end of its transition
 #   load_lp_nowait NAME [P=V…]
@@ -674,7 +674,7 @@ klp__find_ko()
 		[ -f "$REPLY" ]
 		return
 	fi
-	for REPLY in "${dir%/*}"/samples/*/"$1.ko" "$dir/modules/$1.ko" "$dir"/modules/*/"$1.ko" \
+	for REPLY in "$dir/$1.ko" "${dir%/*}"/samples/*/"$1.ko" "$dir/modules/$1.ko" "$dir"/modules/*/"$1.ko" \
 		"$dir"/modules/*/*/"$1.ko"; do
 		[ ! -f "$REPLY" ] || return 0
 	done
@@ -999,7 +999,7 @@ check_transcript()
 	seen=$(klp__print_lines | sed -E 's/\b(0x[0-9a-f]{8,16}|[0-9a-f]{16})\b/<address>/g
 		s/\b(pid|PID)([ :=]+)[0-9]+/\1\2<pid>/g' | ${TRANSCRIPT_FILTER:-cat})
 	if [ "${KLP_UPDATE_EXPECTED:-}" = 1 ]; then
-		printf '%s\n' "$seen" > "$file" || fail "cannot write $file"
+		mkdir -p "${file%/*}" && printf '%s\n' "$seen" > "$file" || fail "cannot write $file"
 		skip "expected/$name.log written, not compared"
 	fi
 	klp__read "$file" || fail "no $file (KLP_UPDATE_EXPECTED=1 writes it)"

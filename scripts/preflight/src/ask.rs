@@ -14,6 +14,7 @@ use crate::findings::Finding;
 use crate::findings::Findings;
 use crate::findings::Grade;
 use crate::module::Patched;
+use crate::recipe::Wish;
 use crate::symbols::Object;
 
 /// Where the code of vmlinux, and of all else, is.
@@ -32,10 +33,12 @@ pub struct Answer {
 }
 
 /// Prints what is known.
-pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<Answer> {
+pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
+    let function = wish.function.as_str();
+    let sources = source(&facts.source, function)?;
     let (object, others) = match object {
         Some(name) => (Object::new(name), Vec::new()),
-        None => facts.objects_with(function),
+        None => facts.objects_with(function, &sources)?,
     };
     println!("{function} in {object}, Linux {}", facts.release);
     let say = |what: &str, text: &str| println!("  {what:<10} {text}");
@@ -51,12 +54,11 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<Answer
         });
     };
     let mut findings = Findings::default();
-    findings::entry(
-        &mut findings,
-        facts,
-        &code,
-        &Patched::new(object.clone(), function),
-    )?;
+    let entry = Patched {
+        position: wish.position,
+        ..Patched::new(object.clone(), function)
+    };
+    findings::entry(&mut findings, facts, &code, &entry)?;
     let findings = findings.0;
     let can = findings
         .iter()
@@ -87,7 +89,6 @@ pub fn run(facts: &Facts, function: &str, object: Option<&str>) -> Result<Answer
         }
         None => say("in C", "BTF does not have it: read the source"),
     }
-    let sources = source(&facts.source, function)?;
     for line in &sources {
         say("source", line);
     }

@@ -164,8 +164,9 @@ impl Facts {
         })
     }
 
-    /// The object that has `name`, for who did not say which one, and others that have it as well.
-    pub fn objects_with(&self, name: &str) -> (Object, Vec<Object>) {
+    /// The object that has `name`, for who did not say which one, and others that have it as well; where the guest had none
+    /// loaded, a module from beside one of `sources`, which are places like `net/ipv4/tcp.c:7`.
+    pub fn objects_with(&self, name: &str, sources: &[String]) -> Result<(Object, Vec<Object>)> {
         let has = |line| symbols::symbol(line).filter(|(_, _, symbol, _)| *symbol == name);
         let objects: BTreeSet<&str> = self
             .kallsyms
@@ -174,7 +175,30 @@ impl Facts {
             .map(|(_, _, _, module)| module.unwrap_or("vmlinux"))
             .collect();
         let mut objects = objects.into_iter().map(Object::new);
-        (objects.next().unwrap_or(Object::Vmlinux), objects.collect())
+        if let Some(first) = objects.next() {
+            return Ok((first, objects.collect()));
+        }
+        let folders = sources
+            .iter()
+            .filter_map(|source| Path::new(source).parent());
+        let folders: BTreeSet<_> = folders
+            .map(|folder| Path::new("kernel").join(folder))
+            .collect();
+        let folders = self
+            .modules
+            .iter()
+            .flat_map(|root| folders.iter().map(|folder| root.join(folder)));
+        let files = folders
+            .flat_map(|folder| WalkDir::new(folder).max_depth(1))
+            .flatten();
+        for name_of_module in files.filter_map(|file| module_name(&file)) {
+            let object = Object::new(&name_of_module);
+            let code = self.code(&object)?;
+            if code.is_some_and(|code| code.symbols(name).is_ok_and(|symbols| symbols.code > 0)) {
+                return Ok((object, Vec::new()));
+            }
+        }
+        Ok((Object::Vmlinux, Vec::new()))
     }
 
     /// The module's file, unpacked.
@@ -268,17 +292,21 @@ fn ask(dir: &Path) -> Result<()> {
     fs::rename(&aside, dir).with_context(|| format!("writing {}", dir.display()))
 }
 
-/// `module`'s file below `folder`, whatever it is packed by; dashes are as good as underscores.
+/// `module`'s file below `folder`, whatever it is packed by.
 fn find(folder: &Path, module: &str) -> Option<PathBuf> {
-    let is_it = |entry: &DirEntry| {
-        let name = entry.file_name().to_string_lossy().replace('-', "_");
-        !entry.file_type().is_dir()
-            && name
-                .split_once(".ko")
-                .is_some_and(|(stem, _)| stem == module)
-    };
     let mut files = WalkDir::new(folder).into_iter().flatten();
-    files.find(is_it).map(DirEntry::into_path)
+    files
+        .find(|file| module_name(file).is_some_and(|name| name == module))
+        .map(DirEntry::into_path)
+}
+
+/// The name of a module by its file's; dashes are as good as underscores.
+fn module_name(file: &DirEntry) -> Option<String> {
+    let name = file.file_name().to_string_lossy().replace('-', "_");
+    let (stem, _) = name
+        .split_once(".ko")
+        .filter(|_| !file.file_type().is_dir())?;
+    Some(stem.to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `made CHECKOUT COUNT SEED`: livepatches of functions drawn by lot, made by `new`, built, looked at, loaded and removed. As KTAP.
+//! `made CHECKOUT COUNT SEED`: livepatches of functions drawn by lot, and of each kind, made by `new`, built, looked at, loaded
+//! and removed. As KTAP.
 
 use std::fs;
 use std::path::Path;
@@ -14,22 +15,45 @@ use anyhow::Result;
 use crate::examine;
 use crate::facts::Facts;
 use crate::facts::Object;
+use crate::kind;
+use crate::kind::KINDS;
 use crate::new;
+use crate::new::Place;
+use crate::recipe;
+use crate::recipe::Wish;
 use crate::xtask;
 
-/// One in a module beside those of vmlinux.
-const IN_MODULE: (&str, &str) = ("virtio_net", "virtnet_open");
+/// Object, function, callbacks and state of those that are made whatever the lot says: in a module, of several of one name.
+const ALWAYS: [(&str, &str, &str, bool); 4] = [
+    ("virtio_net", "virtnet_open", "", false),
+    (
+        "virtio_net",
+        "virtnet_close",
+        "pre_patch,post_unpatch",
+        true,
+    ),
+    ("vmlinux", "init_once@2", "", false),
+    (
+        "vmlinux",
+        "cmdline_proc_show",
+        "pre_patch,post_patch,pre_unpatch,post_unpatch",
+        false,
+    ),
+];
 
-/// Loads each of the modules, lets the machine do something, and takes them away again; prints the names of those that did it all.
+/// Loads the modules of each argument, lets the machine do something, and takes them away again; prints the names of those that
+/// did it all.
 const TRY: &str = r#"cd "$1" && shift
 settled() { for _ in $(seq 600); do [ "$(cat "$1" 2>/dev/null || echo 0)" = 0 ] && return; sleep 0.1; done; return 1; }
 modprobe virtio_net
-for m; do insmod "$m.ko" && settled "/sys/kernel/livepatch/$m/transition" || echo "$m: cannot be loaded"; done
-ip link set lo up; ping -c 2 -i 0.2 127.0.0.1; find /proc/self /sys/class -maxdepth 2 | wc -l; dd if=/dev/zero of=/tmp/x bs=64k count=64; sync
-for m; do
-	echo 0 > "/sys/kernel/livepatch/$m/enabled"
-	for _ in $(seq 600); do [ -e "/sys/kernel/livepatch/$m" ] || break; sleep 0.1; done
-	rmmod "$m" && echo "done: $m"
+for group; do
+	for m in $group; do insmod "$m.ko" && settled "/sys/kernel/livepatch/$m/transition" || echo "$m: cannot be loaded"; done
+	ip link set lo up; ping -c 2 -i 0.2 127.0.0.1; find /proc/self /sys/class -maxdepth 2 | wc -l; dd if=/dev/zero of=/tmp/x bs=64k count=64; sync
+	for m in $group; do
+		echo 0 > "/sys/kernel/livepatch/$m/enabled"
+		for _ in $(seq 600); do [ -e "/sys/kernel/livepatch/$m" ] || break; sleep 0.1; done
+		rmmod "$m" && echo "done: $m"
+	done
 done
 "#;
 
@@ -43,19 +67,34 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
     std::os::unix::fs::symlink(root.join("shared"), dir.join("shared"))
         .context("linking the crate")?;
 
+    let house = Place::House(&dir);
+    let mut made = Vec::new();
+    for (object, function, callbacks, state) in ALWAYS {
+        let wish = Wish::new(function, callbacks, state)?;
+        make(facts, &house, &mut made, &wish, &Object::new(object))?;
+    }
     // Without a common factor a stride comes by every function once.
     let all = facts.traced_functions();
     let mut at = seed.wrapping_mul(7919) % all.len().max(1);
-    let mut made = Vec::new();
-    let module = Object::new(IN_MODULE.0);
-    make(facts, &dir, &mut made, IN_MODULE.1, &module)?;
     for _ in 0..50 * count {
-        if made.len() > count {
+        if made.len() >= ALWAYS.len() + count {
             break;
         }
         at = (at + 10_007) % all.len();
         // What has a prototype that Rust can pass on.
-        let _ = make(facts, &dir, &mut made, &all[at], &Object::Vmlinux);
+        let _ = make(
+            facts,
+            &house,
+            &mut made,
+            &Wish::new(&all[at], "", false)?,
+            &Object::Vmlinux,
+        );
+    }
+    let functions = made.len();
+    for (kind, sample) in KINDS {
+        let stem = format!("made-{kind}");
+        new::make(&house, &stem, kind::sample(root, &stem, kind)?)?;
+        made.push((stem.replace('-', "_"), format!("the kind of {sample}")));
     }
 
     println!("KTAP version 1\n1..{}\n# seed {seed}", 2 * made.len());
@@ -87,6 +126,10 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
         );
     }
     fs::write(dir.join("try"), TRY).context("writing the guest's script")?;
+    // One of the kinds replaces whatever is there.
+    let modules: Vec<&str> = made.iter().map(|(module, _)| module.as_str()).collect();
+    let (drawn, kinds) = modules.split_at(functions);
+    let groups = std::iter::once(drawn.join(" ")).chain(kinds.iter().map(ToString::to_string));
     let guest = xtask()?
         .args([
             "shell",
@@ -100,7 +143,7 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
         ])
         .arg(dir.join("try"))
         .arg(&out)
-        .args(made.iter().map(|(module, _)| module))
+        .args(groups)
         .stdin(Stdio::null())
         .output()
         .context("starting a guest")?;
@@ -120,14 +163,18 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
 
 fn make(
     facts: &Facts,
-    dir: &Path,
+    house: &Place<'_>,
     made: &mut Vec<(String, String)>,
-    function: &str,
+    wish: &Wish,
     object: &Object,
 ) -> Result<()> {
     let stem = format!("made-{}", made.len());
-    new::make(facts, dir, &stem, function, object, None)?;
-    made.push((stem.replace('-', "_"), function.to_owned()));
+    new::make(
+        house,
+        &stem,
+        recipe::sample(facts, &stem, wish, object, None)?,
+    )?;
+    made.push((stem.replace('-', "_"), wish.function.clone()));
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 
 //! `cargo xtask ask` and `cargo xtask preflight`: what insmod would say of a livepatch, before it is loaded.
 //!
-//! `xtask` starts it with `ask FUNCTION [OBJECT]`, `new CHECKOUT NAME FUNCTION [OBJECT]` or `preflight [--json] MODULE.ko…`, after a
-//! build with `built`, and in the tests with `expect` and `made`; with the command line of itself in `XTASK`, a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
+//! `xtask` starts it with `ask FUNCTION [OBJECT]`, `new CHECKOUT FOLDER NAME CALLBACKS STATEFUL FUNCTION [OBJECT]`, `kind CHECKOUT
+//! FOLDER NAME KIND`, `translate FILE` or `preflight [--json] MODULE.ko…`, after a build with `built`, and in the tests with `expect` and `made`; with the command line of itself in `XTASK`, a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
 //! folder that keeps its answers).
 
 mod ask;
@@ -12,12 +12,15 @@ mod damage;
 mod dwarf;
 mod facts;
 mod findings;
+mod kind;
 mod made;
 mod module;
 mod new;
 mod prototype;
+mod recipe;
 mod symbols;
 mod tables;
+mod translate;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -35,21 +38,40 @@ use anyhow::Result;
 use facts::Facts;
 use findings::Finding;
 use findings::Grade;
+use new::Place;
+use recipe::Wish;
 
 fn main() -> ExitCode {
     bear_closed_pipes();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let done = Facts::open().and_then(|mut facts| match words.as_slice() {
+    let done = match words.as_slice() {
+        ["kind", root, out, name, kind] => new::of_kind(&place(root, out), name, kind).map(|()| 0),
+        words => Facts::open().and_then(|facts| run(facts, words)),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("preflight: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
+    match words {
         ["ask", function, object @ ..] if object.len() < 2 => {
-            let answer = ask::run(&facts, function, object.first().copied())?;
+            let wish = Wish::new(function, "", false)?;
+            let answer = ask::run(&facts, &wish, object.first().copied())?;
             Ok(u8::from(!answer.can))
         }
-        ["new", root, name, function, object @ ..] if object.len() < 2 => {
+        ["new", root, out, name, callbacks, stateful, function, object @ ..] => {
+            let wish = Wish::new(function, callbacks, *stateful == "true")?;
             let object = object.first().copied();
-            let made = new::run(&facts, Path::new(root), name, function, object)?;
+            let made = new::run(&facts, &place(root, out), name, &wish, object)?;
             Ok(u8::from(!made))
         }
+        ["translate", file] => Ok(u8::from(!translate::run(&facts, file)?)),
         ["preflight", "--json", files @ ..] => preflight(&mut facts, files, "", true),
         ["preflight", files @ ..] => preflight(&mut facts, files, "", false),
         ["built", list, files @ ..] => {
@@ -60,13 +82,18 @@ fn main() -> ExitCode {
         }
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),
-    });
-    match done {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("preflight: {error:#}");
-            ExitCode::from(3)
-        }
+    }
+}
+
+/// In the checkout, or in a folder that was named.
+fn place<'a>(root: &'a str, out: &'a str) -> Place<'a> {
+    let house = Path::new(root);
+    match out {
+        "" => Place::House(house),
+        out => Place::Alone {
+            house,
+            out: Path::new(out),
+        },
     }
 }
 

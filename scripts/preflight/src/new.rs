@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
 //! `new NAME FUNCTION [OBJECT]`: a livepatch of that function that changes nothing until its author does, with its test and its
-//! chapter.
+//! chapter; or, by `--kind`, the sample that is nearest under another name.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,48 +14,39 @@ use anyhow::Result;
 
 use crate::ask;
 use crate::facts::Facts;
-use crate::facts::Object;
-use crate::prototype::Pass;
-use crate::prototype::Value;
+use crate::kind;
+use crate::recipe;
+use crate::recipe::Wish;
 
-/// Where each file goes, below the checkout, and what it is made of.
-const FILES: [(&str, &str); 7] = [
-    (
-        "samples/@stem@/Cargo.toml",
-        include_str!("../template/Cargo.toml.in"),
-    ),
-    (
-        "samples/@stem@/Kbuild",
-        include_str!("../template/Kbuild.in"),
-    ),
-    (
-        "samples/@stem@/Makefile",
-        include_str!("../template/Makefile.in"),
-    ),
-    (
-        "samples/@stem@/bindings.h",
-        include_str!("../template/bindings.h.in"),
-    ),
-    (
-        "samples/@stem@/@module@.rs",
-        include_str!("../template/recipe.rs.in"),
-    ),
-    (
-        "selftests/test-@stem@.sh",
-        include_str!("../template/test.sh.in"),
-    ),
-    (
-        "book/src/samples/@stem@.md",
-        include_str!("../template/chapter.md.in"),
-    ),
-];
+/// `@NAME@` and what stands there, in the order in which they are filled in: what is filled in may have others in it.
+pub type Words = Vec<(&'static str, String)>;
 
-/// What C takes for the name of an argument and Rust does not (edition 2021), and what the recipe itself calls so.
-const KEYWORDS: [&str; 42] = [
-    "abstract", "as", "async", "await", "become", "box", "crate", "dyn", "enum", "extern", "false",
-    "final", "fn", "gen", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut",
-    "original", "override", "priv", "pub", "ref", "self", "static", "super", "trait", "true",
-    "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "yield",
+/// The files of a sample's folder, and what its test and its chapter are filled with.
+pub struct Sample {
+    pub files: Vec<(String, String)>,
+    pub words: Words,
+}
+
+/// Where the parts of a sample go.
+pub enum Place<'a> {
+    /// Into the checkout, or what looks like it.
+    House(&'a Path),
+    /// Into a folder of its own, with what it needs of the checkout.
+    Alone { house: &'a Path, out: &'a Path },
+}
+
+const TEST: &str = include_str!("../template/test.sh.in");
+const CHAPTER: &str = include_str!("../template/chapter.md.in");
+const MAKEFILE: &str = include_str!("../template/alone/Makefile.in");
+
+/// What a sample that stands alone needs of the checkout.
+const NEEDED: [(&str, &str); 6] = [
+    ("shared/klp/src", "klp/src"),
+    ("shared/klp/klp.mk", "klp/klp.mk"),
+    ("shared/klp/helpers.mk", "klp/helpers.mk"),
+    ("shared/klp/bindings.h", "klp/bindings.h"),
+    ("selftests/functions.sh", "functions.sh"),
+    ("selftests/complaints", "complaints"),
 ];
 
 /// The line of the summary that new chapters come before.
@@ -65,212 +55,190 @@ const AFTER_SAMPLES: &str = "- [From sample to your own patch](own-patch.md)\n";
 /// Asks whether the function can be replaced, and makes the files if it can.
 pub fn run(
     facts: &Facts,
-    root: &Path,
+    place: &Place<'_>,
     name: &str,
-    function: &str,
+    wish: &Wish,
     object: Option<&str>,
 ) -> Result<bool> {
-    let stem = name.replace('_', "-");
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !stem.chars().all(good) || !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
-        bail!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first");
-    }
-    let answer = ask::run(facts, function, object)?;
+    let stem = stem(name)?;
+    let answer = ask::run(facts, wish, object)?;
     if !answer.can {
         eprintln!("preflight: a livepatch cannot replace it as it is, so nothing was made");
         return Ok(false);
     }
     println!();
-    for path in make(facts, root, &stem, function, &answer.object, answer.source)? {
-        println!(
-            "made {}",
-            path.strip_prefix(root).unwrap_or(&path).display()
-        );
-    }
-    let module = stem.replace('-', "_");
-    println!("next: look for FIX in samples/{stem}/{module}.rs, then");
-    println!("  cargo xtask preflight {stem}\n  cargo xtask test {stem} --bless");
+    let sample = recipe::sample(facts, &stem, wish, &answer.object, answer.source)?;
+    make(place, &stem, sample)?;
+    tell(place, &stem, "look for FIX");
     Ok(true)
 }
 
+/// Makes the sample that is nearest to `kind`, under another name.
+pub fn of_kind(place: &Place<'_>, name: &str, kind: &str) -> Result<()> {
+    let (Place::House(house) | Place::Alone { house, .. }) = place;
+    let stem = stem(name)?;
+    make(place, &stem, kind::sample(house, &stem, kind)?)?;
+    tell(
+        place,
+        &stem,
+        "give its states and shadow variables ids of their own, and look for FIX",
+    );
+    Ok(())
+}
+
+/// Says what was made and what comes next.
+fn tell(place: &Place<'_>, stem: &str, first: &str) {
+    let module = stem.replace('-', "_");
+    match place {
+        Place::House(_) => {
+            println!("made samples/{stem}, selftests/test-{stem}.sh, book/src/samples/{stem}.md");
+            println!("next: in samples/{stem}/{module}.rs {first}, then");
+            println!("  cargo xtask preflight {stem}\n  cargo xtask test {stem} --bless");
+        }
+        Place::Alone { out, .. } => {
+            println!("made {}, with the crate in klp", out.display());
+            println!("next: in {module}.rs {first}, then, with what `cargo xtask kernel --make` prints behind `make`,");
+            println!("  make\n  make test IMAGE=… KLP_UPDATE_EXPECTED=1");
+        }
+    }
+}
+
+/// A name as folders and files have it.
+fn stem(name: &str) -> Result<String> {
+    let stem = name.replace('_', "-");
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !stem.chars().all(good) || !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
+        bail!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first");
+    }
+    Ok(stem)
+}
+
+/// A template with its words filled in.
+pub fn fill(text: &str, words: &Words) -> String {
+    words.iter().fold(text.to_owned(), |text, (word, value)| {
+        text.replace(word, value)
+    })
+}
+
 /// Makes the files; nothing is overwritten, and what was half-made is removed.
-pub fn make(
-    facts: &Facts,
-    root: &Path,
-    stem: &str,
-    function: &str,
-    object: &Object,
-    source: Option<String>,
-) -> Result<Vec<PathBuf>> {
-    let words = words(facts, stem, function, object, source)?;
-    let fill = |text: &str| {
-        words.iter().fold(text.to_owned(), |text, (word, value)| {
-            text.replace(word, value)
-        })
-    };
+pub fn make(place: &Place<'_>, stem: &str, sample: Sample) -> Result<()> {
     let mut made = Vec::new();
-    let files = FILES.iter().try_for_each(|(path, text)| {
-        let path = root.join(fill(path));
-        if path.exists() {
-            bail!("{} is there already", path.display());
-        }
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        }
-        fs::write(&path, fill(text)).with_context(|| format!("writing {}", path.display()))?;
-        made.push(path);
-        Ok(())
-    });
-    let done = files.and_then(|()| {
-        let summary = root.join("book/src/SUMMARY.md");
-        let text = fs::read_to_string(&summary).context("reading the book's summary")?;
-        let line = fill("  - [@function@](samples/@stem@.md)\n");
-        fs::write(
-            &summary,
-            text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1),
-        )
-        .context("writing the book's summary")
-    });
+    let done = match place {
+        Place::House(house) => in_house(house, stem, sample, &mut made),
+        Place::Alone { house, out } => alone(house, out, stem, sample, &mut made),
+    };
     if let Err(error) = done {
-        for path in &made {
+        for path in made.iter().rev() {
             let _ = fs::remove_file(path);
             let _ = path.parent().map(fs::remove_dir);
         }
         return Err(error);
     }
-    let _ = Command::new("chmod")
-        .arg("+x")
-        .arg(root.join(fill("selftests/test-@stem@.sh")))
-        .status();
     // What long lines become is rustfmt's business.
+    let rust = made
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"));
     let _ = Command::new("rustfmt")
         .args(["--edition", "2021"])
-        .arg(root.join(fill("samples/@stem@/@module@.rs")))
+        .args(rust)
         .status();
-    Ok(made)
+    Ok(())
 }
 
-fn words(
-    facts: &Facts,
+fn in_house(house: &Path, stem: &str, sample: Sample, made: &mut Vec<PathBuf>) -> Result<()> {
+    let module = stem.replace('-', "_");
+    let main = format!("{module}.rs");
+    let main = sample.files.iter().find(|(name, _)| *name == main);
+    let includes = main
+        .map_or("", |(_, text)| text)
+        .lines()
+        .filter_map(|line| line.strip_prefix("// ANCHOR: "));
+    let includes = includes.map(|anchor| {
+        format!("```rust,ignore\n{{{{#include ../../../samples/{stem}/{module}.rs:{anchor}}}}}\n```\n\n")
+    });
+    let mut words = sample.words;
+    words.push(("@includes@", includes.collect()));
+    words.push(("@xtask@", format!("#\n# xtask: modules={stem}\n")));
+
+    for (name, text) in &sample.files {
+        write(&house.join("samples").join(stem).join(name), text, made)?;
+    }
+    write_test(&house.join("selftests"), stem, &words, made)?;
+    let chapter = house.join("book/src/samples").join(format!("{stem}.md"));
+    write(&chapter, &fill(CHAPTER, &words), made)?;
+    let summary = house.join("book/src/SUMMARY.md");
+    let text = fs::read_to_string(&summary).context("reading the book's summary")?;
+    let line = fill(&format!("  - [@title@](samples/{stem}.md)\n"), &words);
+    fs::write(
+        &summary,
+        text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1),
+    )
+    .context("writing the book's summary")?;
+    Ok(())
+}
+
+fn alone(
+    house: &Path,
+    out: &Path,
     stem: &str,
-    function: &str,
-    object: &Object,
-    source: Option<String>,
-) -> Result<Vec<(&'static str, String)>> {
-    let code = facts.code(object)?;
-    let Some(prototype) = code.map_or(Ok(None), |code| code.prototype(function))? else {
-        bail!("BTF does not have the prototype of {function}: copy a sample, and read the source");
-    };
-    let values = || prototype.arguments.iter().chain([&prototype.returns]);
-    if let Some(value) = values().find(|v| matches!(v.pass, Pass::Bytes(_)) || v.rust.contains('?'))
-    {
-        bail!(
-            "{function} passes a `{}` by value: copy a sample, and take the type from its header",
-            value.text
-        );
+    sample: Sample,
+    made: &mut Vec<PathBuf>,
+) -> Result<()> {
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        bail!("{} is there already, and not empty", out.display());
     }
-    let is_variadic = prototype.arguments.iter().any(|a| a.pass == Pass::Nothing);
-    if is_variadic {
-        bail!("{function} takes any number of arguments, which no replacement in Rust can pass on: replace its callers");
+    let mut words = sample.words;
+    words.push(("@xtask@", String::new()));
+    for (name, text) in &sample.files {
+        match name.as_str() {
+            // Cargo builds nothing here.
+            "Cargo.toml" => {}
+            "Makefile" => write(&out.join(name), &fill(MAKEFILE, &words), made)?,
+            _ => write(
+                &out.join(name),
+                &text.replace("$(src)/../../shared/klp", "$(src)/klp"),
+                made,
+            )?,
+        }
     }
-    let name = |i: usize, value: &Value| match value.name.as_str() {
-        "" => format!("arg{i}"),
-        word if KEYWORDS.contains(&word) => format!("{word}_"),
-        name => name.to_owned(),
-    };
-    let named: Vec<(String, &str)> = prototype
-        .arguments
-        .iter()
-        .enumerate()
-        .map(|(i, a)| (name(i, a), a.rust.as_str()))
-        .collect();
-    let text = values()
-        .map(|v| v.rust.as_str())
-        .collect::<Vec<_>>()
-        .join(" ");
-    let of = |prefix: &str| -> BTreeSet<String> {
-        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
-            .filter_map(|word| word.strip_prefix(prefix))
-            .map(str::to_owned)
-            .collect()
-    };
-    let types = of("bindings::");
-    let ffi: Vec<String> = of("c_").into_iter().map(|t| format!("c_{t}")).collect();
-    let imports = match ffi.as_slice() {
-        [] => String::new(),
-        [one] => format!("use kernel::ffi::{one};\n\n"),
-        many => format!(
-            "use kernel::ffi::{{\n    {}, //\n}};\n\n",
-            many.join(",\n    ")
-        ),
-    };
-    let declare = |t: &String| {
-        let is = |kind: &str| values().any(|v| v.text.contains(&format!("{kind} {t}")));
-        let kind = ["union", "enum"]
-            .into_iter()
-            .find(|kind| is(kind))
-            .unwrap_or("struct");
-        format!("{kind} {t};")
-    };
-    let declarations = match types.is_empty() {
-        true => "#include <linux/types.h>".to_owned(),
-        false => types.iter().map(declare).collect::<Vec<_>>().join("\n"),
-    };
-    let allow = types
-        .iter()
-        .map(|t| format!(" --allowlist-type {t}"))
-        .collect();
-    let returns = match prototype.returns.pass {
-        Pass::Nothing => String::new(),
-        _ => format!(" -> {}", prototype.returns.rust),
-    };
-    let join = |each: &dyn Fn(&(String, &str)) -> String| {
-        named.iter().map(each).collect::<Vec<_>>().join(", ")
-    };
-    let (in_macro, target) = match object {
-        Object::Vmlinux => ("vmlinux".to_owned(), None),
-        Object::Module(module) => (format!("\"{module}\""), Some(module)),
-    };
-    let git = Command::new("git")
-        .args(["config", "user.name"])
-        .output()
-        .ok();
-    let author = git
-        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
-        .filter(|a| !a.is_empty() && !a.contains('"'));
-    Ok(vec![
-        ("@shell@", "#!/bin/bash".to_owned()),
-        ("@stem@", stem.to_owned()),
-        ("@module@", stem.replace('-', "_")),
-        ("@function@", function.to_owned()),
-        ("@replacement@", format!("new_{function}")),
-        ("@author@", author.unwrap_or_else(|| "You".to_owned())),
-        (
-            "@source@",
-            source.unwrap_or_else(|| "source unknown".to_owned()),
-        ),
-        ("@imports@", imports),
-        ("@object@", in_macro),
-        ("@object_name@", object.to_string()),
-        (
-            "@targets@",
-            target.map(|t| format!("\"{t}\"")).unwrap_or_default(),
-        ),
-        (
-            "@load@",
-            target
-                .map(|t| format!("\trun modprobe {t}\n"))
-                .unwrap_or_default(),
-        ),
-        ("@c@", prototype.c(function)),
-        ("@entry@", prototype.rust(function)),
-        (
-            "@parameters@",
-            join(&|(name, rust)| format!("{name}: {rust}")),
-        ),
-        ("@arguments@", join(&|(name, _)| name.clone())),
-        ("@returns@", returns),
-        ("@declarations@", declarations),
-        ("@allow@", allow),
-    ])
+    write_test(out, stem, &words, made)?;
+    for (from, to) in NEEDED {
+        copy(&house.join(from), &out.join(to), made)?;
+    }
+    Ok(())
+}
+
+fn write_test(folder: &Path, stem: &str, words: &Words, made: &mut Vec<PathBuf>) -> Result<()> {
+    let test = folder.join(format!("test-{stem}.sh"));
+    write(
+        &test,
+        &fill(TEST, words).replace("@shell@", "#!/bin/bash"),
+        made,
+    )?;
+    let _ = Command::new("chmod").arg("+x").arg(test).status();
+    Ok(())
+}
+
+fn write(path: &Path, text: &str, made: &mut Vec<PathBuf>) -> Result<()> {
+    if path.exists() {
+        bail!("{} is there already", path.display());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    made.push(path.to_owned());
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// A file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+    let reading = || format!("reading {}", from.display());
+    if !from.is_dir() {
+        return write(to, &fs::read_to_string(from).with_context(reading)?, made);
+    }
+    for entry in fs::read_dir(from).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        copy(&entry.path(), &to.join(entry.file_name()), made)?;
+    }
+    Ok(())
 }

@@ -150,9 +150,15 @@ pub enum Command {
     New {
         /// The sample's name: small letters and dashes
         name: String,
-        function: String,
-        /// `vmlinux` or a module; without it the first that has the function
-        object: Option<String>,
+        #[command(flatten)]
+        what: NewArgs,
+    },
+    /// Which functions a kernel patch changes, and what a livepatch can do of it
+    ///
+    /// Exit status: 0 it is all in functions that can be replaced, 1 it is not.
+    Translate {
+        /// A unified diff
+        patch: PathBuf,
     },
     /// Say of livepatches, without booting, what would be refused, crash or do nothing
     ///
@@ -169,6 +175,27 @@ pub enum Command {
         #[command(flatten)]
         what: BenchArgs,
     },
+}
+
+#[derive(Args)]
+pub struct NewArgs {
+    /// What is replaced; `FUNCTION@2` for the second symbol of that name
+    #[arg(required_unless_present = "kind")]
+    pub function: Option<String>,
+    /// `vmlinux` or a module; without it the first that has the function
+    pub object: Option<String>,
+    /// Callbacks to begin with, with commas: pre_patch, post_patch, pre_unpatch, post_unpatch
+    #[arg(long, value_delimiter = ',', value_parser = ["pre_patch", "post_patch", "pre_unpatch", "post_unpatch"])]
+    pub callbacks: Vec<String>,
+    /// What pre_patch finds is kept until post_unpatch, and the change is declared as a state
+    #[arg(long)]
+    pub state: bool,
+    /// The sample that is nearest, under the new name
+    #[arg(long, conflicts_with_all = ["function", "callbacks", "state"], value_parser = ["data", "shadow", "redirect", "syscall", "handover"])]
+    pub kind: Option<String>,
+    /// A folder of its own, outside of the repository, with the crate beside it
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Args)]

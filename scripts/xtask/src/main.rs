@@ -89,11 +89,8 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Shell(options) => shell::run(kernel, options),
         Command::Bench { what } => packages::bench(kernel, what),
         Command::Ask { function, object } => packages::ask(kernel, function, object.as_deref()),
-        Command::New {
-            name,
-            function,
-            object,
-        } => packages::new(kernel, name, function, object.as_deref()),
+        Command::New { name, what } => packages::new(kernel, name, what),
+        Command::Translate { patch } => packages::translate(kernel, patch),
         Command::Preflight { modules, json } => packages::preflight(kernel, modules, *json),
     }
 }

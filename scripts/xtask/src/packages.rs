@@ -17,6 +17,7 @@ use crate::cargo;
 use crate::cli::BenchArgs;
 use crate::cli::BenchCommand;
 use crate::cli::KernelArgs;
+use crate::cli::NewArgs;
 use crate::error;
 use crate::error::Failure;
 use crate::kbuild;
@@ -51,11 +52,25 @@ pub fn ask(args: &KernelArgs, function: &str, object: Option<&str>) -> Result<()
     become_it(command.arg("ask").arg(function).args(object))
 }
 
-/// `cargo xtask new NAME FUNCTION [OBJECT]`.
-pub fn new(args: &KernelArgs, name: &str, function: &str, object: Option<&str>) -> Result<()> {
+/// `cargo xtask new NAME …`.
+pub fn new(args: &KernelArgs, name: &str, what: &NewArgs) -> Result<()> {
+    let out = what.out.as_ref().map(std::path::absolute).transpose()?;
+    let place = [paths::root().into(), out.unwrap_or_default()];
+    if let Some(kind) = &what.kind {
+        let mut command = package(args, "preflight")?;
+        return become_it(command.arg("kind").args(place).args([name, kind]));
+    }
     let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    command.arg("new").arg(paths::root());
-    become_it(command.args([name, function]).args(object))
+    command.arg("new").args(place);
+    command.args([name, &what.callbacks.join(","), &what.state.to_string()]);
+    become_it(command.args(&what.function).args(&what.object))
+}
+
+/// `cargo xtask translate PATCH`.
+pub fn translate(args: &KernelArgs, patch: &Path) -> Result<()> {
+    let patch = std::path::absolute(patch)?;
+    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
+    become_it(command.arg("translate").arg(patch))
 }
 
 /// `cargo xtask preflight [MODULE…]`.

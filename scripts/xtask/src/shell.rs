@@ -59,7 +59,7 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
         interactive(&kernel, &guest, &modules)
     } else {
         guest.script = format!(
-            "export KLP_MODULES_DIR={dir}\ncd {dir} || cd /\n{}",
+            "export KLP_MODULES_DIR={dir}\ncd {dir} 2>/dev/null || cd /\n{}",
             // One word is a line for the shell, several are a command.
             match command {
                 [line] => line.clone(),

@@ -14,7 +14,7 @@ klp::livepatch! {
         "trouble_target" {
             functions: [
                 // SAFETY: The declaration is that of trouble_functions.c; any number is as good as another to its caller.
-                unsafe fn trouble_twin @ 2 () -> c_int = answer,
+                unsafe fn trouble_twin @ 2 () -> c_int as original = answer,
             ],
         },
     ],
@@ -22,5 +22,6 @@ klp::livepatch! {
 }
 
 unsafe extern "C" fn answer() -> c_int {
-    42
+    // SAFETY: The duty of this function.
+    40 + unsafe { original() }
 }

@@ -350,10 +350,8 @@ macro_rules! livepatch {
     };
     (@if $when:expr) => { "?" };
 
-    (@symbol $prefix:literal $object:tt $old:tt [$($pos:literal)?]) => {
-        concat!(
-            $prefix, "livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?
-        )
+    (@symbol $object:tt $old:tt [$($pos:literal)?]) => {
+        concat!("livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?)
     };
 
     (@name $name:tt) => { $crate::cstr(concat!($crate::livepatch!(@text $name), "\0")) };
@@ -424,7 +422,7 @@ macro_rules! replacement {
         const __NEW: __Old = $crate::internal::Typed::<__Old> { function: $new }.function;
 
         #[allow(clippy::let_unit_value, improper_ctypes_definitions)]
-        #[export_name = $crate::livepatch!(@symbol "" $object $old [$($pos)?])]
+        #[export_name = $crate::livepatch!(@symbol $object $old [$($pos)?])]
         unsafe extern "C" fn __replacement($($name: $type),*) $(-> $ret)? {
             // SAFETY: Whoever calls this calls what it stands for.
             let value = unsafe { __NEW($($name),*) };

@@ -164,25 +164,25 @@ macro_rules! originals {
         ::core::arch::global_asm!(
             ".pushsection .static_call.text, \"ax\"",
             ".balign 4",
-            concat!(".globl \"", $crate::livepatch!(@symbol "__SCT__" $object $old $pos), "\""),
-            concat!("\"", $crate::livepatch!(@symbol "__SCT__" $object $old $pos), "\":"),
+            concat!(".globl \"", $crate::originals!(@symbol "__SCT__" $object $old $pos), "\""),
+            concat!("\"", $crate::originals!(@symbol "__SCT__" $object $old $pos), "\":"),
             // ANNOTATE_NOENDBR of include/linux/annotate.h: nobody arrives here by an indirect branch.
             ".pushsection .discard.annotate_insn, \"M\", @progbits, 8",
-            concat!(".long \"", $crate::livepatch!(@symbol "__SCT__" $object $old $pos), "\" - ., 1"),
+            concat!(".long \"", $crate::originals!(@symbol "__SCT__" $object $old $pos), "\" - ., 1"),
             ".popsection",
             ".byte 0xe9",
             ".long 0",
             ".byte 0x0f, 0xb9, 0xcc",
-            concat!(".type \"", $crate::livepatch!(@symbol "__SCT__" $object $old $pos), "\", @function"),
+            concat!(".type \"", $crate::originals!(@symbol "__SCT__" $object $old $pos), "\", @function"),
             concat!(
-                ".size \"", $crate::livepatch!(@symbol "__SCT__" $object $old $pos), "\", 8"
+                ".size \"", $crate::originals!(@symbol "__SCT__" $object $old $pos), "\", 8"
             ),
             ".popsection",
         );
 
         $(#[$attr])*
         const _: () = {
-            #[export_name = $crate::livepatch!(@symbol "__SCK__" $object $old $pos)]
+            #[export_name = $crate::originals!(@symbol "__SCK__" $object $old $pos)]
             static KEY: $crate::internal::Key = $crate::internal::Key::new();
         };
 
@@ -190,18 +190,23 @@ macro_rules! originals {
         #[allow(improper_ctypes)]
         extern "C" {
             /// The function as the kernel has it, for its replacement alone: before the object is patched it traps.
-            #[link_name = $crate::livepatch!(@symbol "__SCT__" $object $old $pos)]
+            #[link_name = $crate::originals!(@symbol "__SCT__" $object $old $pos)]
             fn $original($(_: $arg),*) $(-> $ret)?;
         }
+    };
+
+    // objtool, which looks for the key of a trampoline, takes a number at the end of a name for the compiler's.
+    (@symbol $prefix:literal $object:tt $old:tt $pos:tt) => {
+        concat!($prefix, $crate::livepatch!(@symbol $object $old $pos), ".original")
     };
 
     // An entry of the list that is parallel to the table.
     (@entry [] $($other:tt)*) => { ::core::option::Option::None };
     (@entry [$original:ident] $object:tt $old:tt $pos:tt) => {{
         extern "C" {
-            #[link_name = $crate::livepatch!(@symbol "__SCK__" $object $old $pos)]
+            #[link_name = $crate::originals!(@symbol "__SCK__" $object $old $pos)]
             static KEY: $crate::internal::Key;
-            #[link_name = $crate::livepatch!(@symbol "__SCT__" $object $old $pos)]
+            #[link_name = $crate::originals!(@symbol "__SCT__" $object $old $pos)]
             fn trampoline();
         }
         // SAFETY: The two were made for this entry.

@@ -238,7 +238,11 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     let log = dir.join("prepare.log");
     let config = fs::read_to_string(build.join(".config")).context("reading .config")?;
     for target in ["prepare", "modules_prepare"] {
-        let mut command = super::make(&build, Some(Path::new(&source_dir)), &make_args(&config, release));
+        let mut command = super::make(
+            &build,
+            Some(Path::new(&source_dir)),
+            &make_args(&config, release),
+        );
         command.arg(format!("-j{}", host::jobs())).arg(target);
         let what = format!("preparing {release}");
         super::long_make(&mut command, &log, &mut progress, &what)?;

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! `new NAME --kind KIND`: the sample that is nearest, under another name.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::new::Sample;
+
+/// What a patch does that is more than a function, and the sample that does it.
+pub const KINDS: [(&str, &str); 5] = [
+    ("data", "sysctl-update"),
+    ("shadow", "shadow-data"),
+    ("redirect", "asm-trampoline"),
+    ("syscall", "syscall-compat"),
+    ("handover", "state-handover"),
+];
+
+/// The sample of that kind as `stem`.
+pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
+    let Some((_, old)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+        bail!("there is no kind `{kind}`");
+    };
+    let folder = house.join("samples").join(old);
+    let reading = || format!("reading {}", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(reading)? {
+        let name = entry
+            .with_context(reading)?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        // A build in the folder leaves others.
+        if is_source(&name) {
+            let text = fs::read_to_string(folder.join(&name)).with_context(reading)?;
+            files.push((name, text));
+        }
+    }
+    let kbuild = files.iter().find(|(name, _)| name == "Kbuild");
+    let modules =
+        kbuild.and_then(|(_, text)| text.lines().find_map(|line| line.strip_prefix("klp-m := ")));
+    let (old_module, module) = (old.replace('-', "_"), stem.replace('-', "_"));
+    let mut names = vec![
+        ((*old).to_owned(), stem.to_owned()),
+        (old_module.clone(), module.clone()),
+    ];
+    for other in modules
+        .unwrap_or_default()
+        .split(' ')
+        .filter(|other| *other != old_module)
+    {
+        let rest = other.strip_prefix(&old_module).unwrap_or(other);
+        names.push((
+            other.to_owned(),
+            format!("{module}_{}", rest.trim_start_matches('_')),
+        ));
+    }
+    let renamed = |text: &str| {
+        names.iter().fold(text.to_owned(), |text, (old, new)| {
+            replace_word(&text, old, new)
+        })
+    };
+    Ok(Sample {
+        files: files
+            .iter()
+            .map(|(name, text)| (renamed(name), renamed(text)))
+            .collect(),
+        words: vec![
+            ("@title@", stem.to_owned()),
+            ("@load@", String::new()),
+            ("@patched@", String::new()),
+            ("@stem@", stem.to_owned()),
+            ("@module@", module),
+        ],
+    })
+}
+
+fn is_source(name: &str) -> bool {
+    let source = ["rs", "h", "c", "S", "toml"];
+    matches!(name, "Kbuild" | "Makefile")
+        || (name
+            .rsplit_once('.')
+            .is_some_and(|(_, kind)| source.contains(&kind))
+            && !name.ends_with("_generated.rs")
+            && !name.ends_with(".mod.c")
+            && name != "klp_bindings.rs")
+}
+
+/// With `new` for `old`, but not in the midst of longer names.
+fn replace_word(text: &str, old: &str, new: &str) -> String {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut done = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(old) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[old.len()..];
+        done += before;
+        let alone = !done.ends_with(inside) && !after.starts_with(inside);
+        done += if alone { new } else { old };
+        rest = after;
+    }
+    done + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_replaced() {
+        let text = "old old_v1 an_old old-y: old.o";
+        assert_eq!(
+            replace_word(text, "old", "new"),
+            "new old_v1 an_old new-y: new.o"
+        );
+    }
+}
