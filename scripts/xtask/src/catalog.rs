@@ -37,9 +37,6 @@ pub struct Livepatch {
     /// `effect` runs all of `show`. Any other command is typed as it is, and what it prints is shown.
     #[serde(default)]
     pub steps: Vec<String>,
-    /// Module parameters when the user names none.
-    #[serde(default)]
-    pub params: Vec<String>,
     /// How many virtio network cards the virtual machine needs.
     #[serde(default)]
     pub nics: u32,

@@ -253,11 +253,11 @@ fn script(root: &Path, modules: &Path, sample: &Sample, options: &RunArgs) -> St
     }));
     let mut left = targets.len();
     if livepatch.steps.is_empty() || !options.is_usual() {
-        let params = match options.params.is_empty() {
-            true => &livepatch.params,
-            false => &options.params,
-        };
-        let params: String = params.iter().map(|p| format!(" {}", quote(p))).collect();
+        let params: String = options
+            .params
+            .iter()
+            .map(|p| format!(" {}", quote(p)))
+            .collect();
         steps.push("effect".to_owned());
         steps.push(match errno {
             Some(errno) if !after => format!("load_fails {errno} {module}{params}"),
