@@ -258,8 +258,21 @@ impl Candidates {
         self.0.len()
     }
 
+    /// Raises the limit of each that is alive and that nobody has changed meanwhile.
+    pub(crate) fn raise(&self, from: i32, to: i32) {
+        // FIX: the value that each namespace got when it was made.
+        let count = self.change(|saved, limit| saved.change(limit, from, to));
+        pr_info!("{count} limits from {from} to {to}\n");
+    }
+
+    /// Gives back what [`Self::raise`] took, and only that: a limit that somebody has changed meanwhile stays.
+    pub(crate) fn give_back(&self, from: i32, to: i32) {
+        let count = self.change(|saved, limit| saved.give_back(limit).is_some());
+        pr_info!("{count} limits from {from} to {to}\n");
+    }
+
     /// Calls `change` with the limit of each that is alive; counts the calls that changed it.
-    pub(crate) fn change(&self, change: impl Fn(&Saved<i32>, &Atomic<i32>) -> bool) -> usize {
+    fn change(&self, change: impl Fn(&Saved<i32>, &Atomic<i32>) -> bool) -> usize {
         let changes = |net: &&Net| {
             let at = self.0.binary_search_by_key(&net.cookie(), |c| c.cookie);
             at.is_ok_and(|at| change(&self.0[at].limit, net.limit()))

@@ -75,7 +75,7 @@ impl klp::StatefulCallbacks for ChallengeAckLimit {
         let candidates = Candidates::collect(VULNERABLE)?;
         pr_info!("pre_patch: {obj}: {} at {VULNERABLE}\n", candidates.len());
         if WHEN.get() == When::Pre {
-            raise(&candidates);
+            candidates.raise(VULNERABLE, FIXED);
         }
         Ok(candidates)
     }
@@ -83,7 +83,7 @@ impl klp::StatefulCallbacks for ChallengeAckLimit {
     fn post_patch(obj: &klp::Object, candidates: Pin<&Self::State>) {
         pr_info!("post_patch: {obj}: every task reads the limit once\n");
         if WHEN.get() == When::Post {
-            raise(&candidates);
+            candidates.raise(VULNERABLE, FIXED);
         }
     }
 
@@ -91,28 +91,13 @@ impl klp::StatefulCallbacks for ChallengeAckLimit {
     fn pre_unpatch(obj: &klp::Object, candidates: Pin<&Self::State>) {
         pr_info!("pre_unpatch: {obj}\n");
         if WHEN.get() == When::Post {
-            give_back(&candidates);
+            candidates.give_back(FIXED, VULNERABLE);
         }
     }
 
     fn post_unpatch(obj: &klp::Object, candidates: Pin<KBox<Self::State>>) {
         pr_info!("post_unpatch: {obj}\n");
-        give_back(&candidates);
+        candidates.give_back(FIXED, VULNERABLE);
     }
 }
 // ANCHOR_END: callbacks
-
-// ANCHOR: raise
-/// Raises the limit of each candidate that is alive and that nobody has changed meanwhile.
-fn raise(candidates: &Candidates) {
-    // FIX: the value that each namespace got when it was made.
-    let count = candidates.change(|saved, limit| saved.change(limit, VULNERABLE, FIXED));
-    pr_info!("{count} limits from {VULNERABLE} to {FIXED}\n");
-}
-
-/// Gives back what [`raise`] took, and only that: a limit that somebody has changed meanwhile stays.
-fn give_back(candidates: &Candidates) {
-    let count = candidates.change(|saved, limit| saved.give_back(limit).is_some());
-    pr_info!("{count} limits from {FIXED} to {VULNERABLE}\n");
-}
-// ANCHOR_END: raise
