@@ -24,10 +24,8 @@ mod wpan;
 use kernel::prelude::*;
 
 use wpan::{
-    Association,
     Coordinator,
     Frame,
-    Hardware,
     Interface,
     ShortAddr, //
 };
@@ -48,8 +46,8 @@ klp::livepatch! {
         "mac802154" {
             callbacks: AssociationLock,
             functions: [
-                fn ieee802154_alloc_hw(usize, wpan::Ops) -> Hardware as original_alloc = alloc,
-                fn ieee802154_free_hw(Hardware) as original_free = free,
+                fn ieee802154_alloc_hw(usize, wpan::Ops) -> wpan::Hardware as original_alloc = wpan::alloc,
+                fn ieee802154_free_hw(wpan::Hardware) as original_free = wpan::free,
                 fn mac802154_perform_association(Interface, Coordinator, ShortAddr) -> c_int as original_associate = associate,
                 fn mac802154_process_association_resp(Interface, Frame) -> c_int as original_answer = answer,
             ],
@@ -67,34 +65,7 @@ const ASSOCIATION_ID: usize = 0x6173_6f63;
 static ASSOCIATION: wpan::Associations = unsafe { klp::Shadow::new(ASSOCIATION_ID) };
 // ANCHOR_END: field
 
-// ANCHOR: lifetime
-/// Replaces `ieee802154_alloc_hw()`, by which a driver makes a radio. Process context.
-///
-/// # Safety
-///
-/// As for that function: `ops` must be readable.
-unsafe extern "C" fn alloc(room: usize, ops: wpan::Ops) -> Hardware {
-    // SAFETY: The duty of this function.
-    let hw = unsafe { original_alloc(room, ops) };
-    if !hw.is_null() {
-        // Without memory for it the radio is in the place of one that was here before the patch.
-        let _ = ASSOCIATION.attach(wpan::radio_of(hw), GFP_KERNEL, Association::none());
-    }
-    hw
-}
-
-/// Replaces `ieee802154_free_hw()`, by which a driver gives it back. Process context.
-///
-/// # Safety
-///
-/// As for that function: `hw` must come from [`alloc`] or its original, and nobody may use it any more.
-unsafe extern "C" fn free(hw: Hardware) {
-    // Before the radio goes: afterwards its address may be that of another one, which has a lock of its own.
-    ASSOCIATION.free(wpan::radio_of(hw));
-    // SAFETY: The duty of this function.
-    unsafe { original_free(hw) };
-}
-
+// ANCHOR: unpatch
 struct AssociationLock;
 
 #[vtable]
@@ -104,7 +75,7 @@ impl klp::Callbacks for AssociationLock {
         pr_info!("post_unpatch: {obj}: freed\n");
     }
 }
-// ANCHOR_END: lifetime
+// ANCHOR_END: unpatch
 
 // ANCHOR: association
 /// Replaces `mac802154_perform_association()`, which sends the request and waits for the answer. Process context, under RTNL.
@@ -116,7 +87,7 @@ unsafe extern "C" fn associate(sdata: Interface, whom: Coordinator, short: Short
     // SAFETY: The duty of this function.
     let (radio, address) = unsafe { (wpan::radio(sdata), wpan::address(whom)) };
     // A radio in flight, which was here before the patch, gets its lock now. Without memory for the request it fails, too.
-    match ASSOCIATION.get_or_alloc(radio, GFP_KERNEL, Association::none()) {
+    match ASSOCIATION.get_or_alloc(radio, GFP_KERNEL, wpan::Association::none()) {
         Ok(association) => association.lock().begin(address),
         Err(error) => return error.to_errno(),
     }

@@ -10,7 +10,12 @@ use kernel::{
     sync::SpinLock, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    original_alloc,
+    original_free,
+    ASSOCIATION, //
+};
 
 /// A radio; for its driver; one of its interfaces; what a driver can do.
 pub(crate) type Radio = *mut bindings::ieee802154_local;
@@ -88,6 +93,35 @@ impl Association {
         0
     }
 }
+
+// ANCHOR: lifetime
+/// Replaces `ieee802154_alloc_hw()`, by which a driver makes a radio. Process context.
+///
+/// # Safety
+///
+/// As for that function: `ops` must be readable.
+pub(crate) unsafe extern "C" fn alloc(room: usize, ops: Ops) -> Hardware {
+    // SAFETY: The duty of this function.
+    let hw = unsafe { original_alloc(room, ops) };
+    if !hw.is_null() {
+        // Without memory for it the radio is in the place of one that was here before the patch.
+        let _ = ASSOCIATION.attach(radio_of(hw), GFP_KERNEL, Association::none());
+    }
+    hw
+}
+
+/// Replaces `ieee802154_free_hw()`, by which a driver gives it back. Process context.
+///
+/// # Safety
+///
+/// As for that function: `hw` must come from [`alloc`] or its original, and nobody may use it any more.
+pub(crate) unsafe extern "C" fn free(hw: Hardware) {
+    // Before the radio goes: afterwards its address may be that of another one, which has a lock of its own.
+    ASSOCIATION.free(radio_of(hw));
+    // SAFETY: The duty of this function.
+    unsafe { original_free(hw) };
+}
+// ANCHOR_END: lifetime
 
 /// The radio behind what its driver knows.
 pub(crate) fn radio_of(hw: Hardware) -> Radio {

@@ -8,10 +8,8 @@ mod wpan;
 use kernel::prelude::*;
 
 use wpan::{
-    Association,
     Coordinator,
     Frame,
-    Hardware,
     Interface,
     ShortAddr, //
 };
@@ -27,8 +25,8 @@ klp::livepatch! {
         "mac802154" {
             callbacks: AssociationLock,
             functions: [
-                fn ieee802154_alloc_hw(usize, wpan::Ops) -> Hardware as original_alloc = alloc,
-                fn ieee802154_free_hw(Hardware) as original_free = free,
+                fn ieee802154_alloc_hw(usize, wpan::Ops) -> wpan::Hardware as original_alloc = wpan::alloc,
+                fn ieee802154_free_hw(wpan::Hardware) as original_free = wpan::free,
                 fn mac802154_perform_association(Interface, Coordinator, ShortAddr) -> c_int as original_associate = associate,
                 fn mac802154_process_association_resp(Interface, Frame) -> c_int as original_answer = answer,
             ],
@@ -48,22 +46,7 @@ impl klp::Callbacks for AssociationLock {
     }
 }
 
-unsafe extern "C" fn free(hw: Hardware) {
-    ASSOCIATION.free(wpan::radio_of(hw));
-    // SAFETY: The argument is that of `ieee802154_free_hw()`.
-    unsafe { original_free(hw) };
-}
-
 // ANCHOR: naive
-unsafe extern "C" fn alloc(room: usize, ops: wpan::Ops) -> Hardware {
-    // SAFETY: The arguments are those of `ieee802154_alloc_hw()`.
-    let hw = unsafe { original_alloc(room, ops) };
-    if !hw.is_null() {
-        let _ = ASSOCIATION.attach(wpan::radio_of(hw), GFP_KERNEL, Association::none());
-    }
-    hw
-}
-
 unsafe extern "C" fn associate(sdata: Interface, whom: Coordinator, short: ShortAddr) -> c_int {
     // SAFETY: The arguments are those of `mac802154_perform_association()`.
     let (radio, address) = unsafe { (wpan::radio(sdata), wpan::address(whom)) };
