@@ -51,6 +51,7 @@
 #   require_module NAME…      a module of the running kernel's own (or built in)
 #   require_ko NAME…          a module of ours. With KLP_MODULES_DIR set, a missing one is a failure: whoever set it
 #                             said that all are there
+#   require_output TEXT CMD…  CMD prints TEXT: what a patch mends is not mended in the kernel itself
 #
 # Commands
 #   log TEXT…                 one line into the kernel log, as it is
@@ -538,6 +539,15 @@ require_ko()
 		klp__find_ko "$name" || [ -z "${KLP_MODULES_DIR:-}" ] || fail "no $name.ko in $KLP_MODULES_DIR"
 		[ -f "$REPLY" ] || skip "$name.ko is not built"
 	done
+}
+
+require_output()
+{
+	local text=$1 out
+
+	shift
+	out=$("$@" 2>&1) || true
+	[ "$out" = "$text" ] || skip "this kernel says '$out' by itself, not '$text'"
 }
 
 # ---- commands ---------------------------------------------------------------

@@ -20,7 +20,7 @@ require_module mac802154_hwsim
 require_ko "$LP" "$NAIVE" test_klp_atomic_replace test_klp_successor
 [ -e "$TRACING/kprobe_events" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
 require_file "$TRACING/kprobe_events"
-ktap_plan 11
+ktap_plan 12
 
 wpan()
 {
@@ -28,13 +28,21 @@ wpan()
 }
 
 # Two radios that hear each other: that of wpan0 joins, that of mon1 answers.
-radios()
+some_radios()
 {
 	load_mod mac802154_hwsim
 	log_mark
 	up wpan0
 	wpan monitor wpan1 mon1
 	up mon1
+}
+
+# The same on a kernel that takes the second answer.
+radios()
+{
+	some_radios
+	[ -e "$KLP_TMP/lacks_lock" ] || require_output "wpan0 is 2222" two_answers
+	: > "$KLP_TMP/lacks_lock"
 }
 
 up()
@@ -95,6 +103,26 @@ fields()
 	freed=$(grep -c ' freed:' "$TRACING/trace" || true)
 	echo > "$TRACING/trace"
 	expect_eq "fields made, and radios whose field was freed" "$1 $2" "$made $freed"
+}
+
+# Where the first answer counts anyhow, as from Linux 7.3 on, the kernel has the lock itself, and the patch is refused.
+only_without_lock()
+{
+	local seen
+
+	some_radios
+	seen=$(two_answers)
+	if [ "$seen" = "wpan0 is 2222" ]; then
+		: > "$KLP_TMP/lacks_lock"
+		load_lp "$LP"
+		disable_lp "$LP"
+		unload_mod "$LP"
+		return
+	fi
+	expect_eq "two answers" "wpan0 is 1111" "$seen"
+	load_fails ENOEXEC "$LP"
+	log_has "^$LP: struct ieee802154_local has this lock already" || fail "refused for another reason"
+	load_fails ENOEXEC "$NAIVE"
 }
 
 main_case()
@@ -309,6 +337,7 @@ naive()
 	check_transcript naive-shadow-data "$NAIVE"
 }
 
+ktap_case "the patch loads where the kernel lacks the lock, and nowhere else" only_without_lock
 ktap_case "two answers, before, during and after, as in the transcript" main_case
 ktap_case "radios that were there before, and new ones, take the first answer" old_and_new
 ktap_case "what else may be answered is treated as without the patch" same_otherwise

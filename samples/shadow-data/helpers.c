@@ -23,6 +23,11 @@ bool rust_helper_wpan_is_associating(struct ieee802154_local *local)
 	return mac802154_is_associating(local);
 }
 
+bool rust_helper_wpan_has_lock(void)
+{
+	return __is_defined(WPAN_HAS_LOCK);
+}
+
 /* What a frame says that answers a request to join. */
 struct wpan_answer {
 	u64 from;

@@ -34,6 +34,7 @@ klp::bindings!();
 
 // ANCHOR: metadata
 klp::livepatch! {
+    type: wpan::WithoutLock,
     name: "shadow_data",
     authors: ["The livepatch cookbook"],
     description: "Take one answer only, under a lock, when a radio of IEEE 802.15.4 joins a network",

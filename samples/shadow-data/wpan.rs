@@ -31,6 +31,20 @@ pub(crate) type ShortAddr = *mut bindings::__le16;
 /// The lock of each radio, and what it protects.
 pub(crate) type Associations = klp::Shadow<bindings::ieee802154_local, SpinLock<Association>>;
 
+/// Refuses a kernel that has the lock itself, as Linux 7.3 has: its functions hold it where ours would not.
+pub(crate) struct WithoutLock;
+
+impl klp::Livepatch for WithoutLock {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: It only tells what it was compiled with.
+        if unsafe { bindings::wpan_has_lock() } {
+            pr_err!("struct ieee802154_local has this lock already\n");
+            return Err(ENOEXEC);
+        }
+        Ok(Self)
+    }
+}
+
 klp::fixed_layout! {
     /// What an association waits for.
     pub(crate) struct Association {

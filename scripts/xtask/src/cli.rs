@@ -120,6 +120,10 @@ pub enum Command {
     /// `upstream-rust` is the kernel's own livepatch selftests on our modules, `upstream-c`, which runs only when it is
     /// named, the same on the kernel's: `test upstream` runs both.
     Test(TestArgs),
+    /// Run suites on several kernels, and print a table of what passes on which
+    ///
+    /// The results of each kernel are kept below target/matrix; without a KERNEL only the table is printed.
+    Matrix(MatrixArgs),
     /// Build the book, with its pictures and tables, and check it
     Book {
         /// Serve it with live reload instead
@@ -200,8 +204,9 @@ pub struct NewArgs {
 
 #[derive(Args)]
 pub struct TestArgs {
-    /// Only tests whose name contains this
-    pub pattern: Option<String>,
+    /// Only tests whose name contains one of these
+    #[arg(value_name = "PATTERN")]
+    pub patterns: Vec<String>,
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -211,6 +216,19 @@ pub struct TestArgs {
     /// Let the scripts write selftests/expected/ anew; read the difference before committing it
     #[arg(long)]
     pub bless: bool,
+}
+
+#[derive(Args)]
+pub struct MatrixArgs {
+    /// Releases of Debian's, as `uname -r` says them
+    #[arg(value_name = "KERNEL")]
+    pub kernels: Vec<String>,
+    /// Only suites whose name contains this; without it all that run on any kernel
+    #[arg(long = "suite", value_name = "PATTERN")]
+    pub suites: Vec<String>,
+    /// Write the table for the book
+    #[arg(long)]
+    pub book: bool,
 }
 
 #[derive(Args, Default)]

@@ -19,6 +19,8 @@ pub enum Failure {
     Usage(String),
     /// This host lacks something or is broken: one sentence that says what to do.
     Host(String),
+    /// The kernel lacks what a sample needs, or what it mends is mended there.
+    Unfit(String),
     /// The guest kernel panicked or oopsed.
     GuestPanic,
     /// A time-out ended the guest or a child.
@@ -33,7 +35,7 @@ impl Failure {
         match self {
             Failure::TestFailed | Failure::Work(_) => 1,
             Failure::Usage(_) => 2,
-            Failure::Host(_) => 3,
+            Failure::Host(_) | Failure::Unfit(_) => 3,
             Failure::GuestPanic => 4,
             Failure::TimedOut => 5,
             Failure::Interrupted => 130,
@@ -46,6 +48,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::TestFailed => write!(f, "a test failed"),
             Failure::Work(what) | Failure::Usage(what) | Failure::Host(what) => write!(f, "{what}"),
+            Failure::Unfit(why) => write!(f, "not on this kernel: {why}"),
             Failure::GuestPanic => write!(f, "the guest kernel panicked or oopsed"),
             Failure::TimedOut => write!(f, "stopped at the time-out"),
             Failure::Interrupted => write!(f, "interrupted"),
@@ -63,6 +66,14 @@ pub fn host(what: impl Into<String>) -> anyhow::Error {
 /// A [`Failure::Usage`] as an error.
 pub fn usage(what: impl Into<String>) -> anyhow::Error {
     Failure::Usage(what.into()).into()
+}
+
+/// Why a sample is not for this kernel, if that is all that `error` says.
+pub fn unfit(error: &anyhow::Error) -> Option<&str> {
+    match error.downcast_ref() {
+        Some(Failure::Unfit(why)) => Some(why),
+        _ => None,
+    }
 }
 
 /// The exit status that belongs to `error`.

@@ -15,6 +15,7 @@ mod kernel_pages;
 mod ktap;
 mod links;
 mod lock;
+mod matrix;
 mod oops;
 mod packages;
 mod parts;
@@ -82,6 +83,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Run(options) => run::run(kernel, options),
         Command::Demo => run::demo(kernel),
         Command::Test(options) => test::run(kernel, options),
+        Command::Matrix(options) => matrix::run(kernel, options),
         Command::Book { serve } => book::run(kernel, *serve),
         Command::BookApi { supports, .. } => book::link_items(supports.as_deref()),
         Command::Rules => rules::run(),

@@ -165,8 +165,12 @@ impl Run {
     /// Keep the results, so that `cargo xtask rules` can tell of them. What did not run this time
     /// keeps the results of the last time that it did.
     pub fn remember(&self) -> Result<()> {
-        let file = last_file();
-        let mut suites: BTreeMap<String, Suite> = last()
+        self.remember_in(&last_file())
+    }
+
+    /// The same in a file of one's own.
+    pub fn remember_in(&self, file: &Path) -> Result<()> {
+        let mut suites: BTreeMap<String, Suite> = read(file)
             .suites
             .into_iter()
             .map(|suite| (suite.name.clone(), suite))
@@ -181,7 +185,7 @@ impl Run {
         if let Some(dir) = file.parent() {
             fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         }
-        write_whole(&file, &(serde_json::to_string_pretty(&record)? + "\n"))
+        write_whole(file, &(serde_json::to_string_pretty(&record)? + "\n"))
     }
 }
 
@@ -192,7 +196,11 @@ fn last_file() -> PathBuf {
 
 /// The last results of each suite; empty when nothing ran yet.
 pub fn last() -> Run {
-    fs::read(last_file())
+    read(&last_file())
+}
+
+fn read(file: &Path) -> Run {
+    fs::read(file)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default()

@@ -133,7 +133,8 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
     parts::mark("the last timeline");
     print!("{}", parts::told());
     told.into_values()
-        .find_map(|one| one.seen.err())
+        .filter_map(|one| one.seen.err())
+        .find(|error| error::unfit(error).is_none())
         .map_or(Ok(()), Err)
 }
 
@@ -146,16 +147,18 @@ pub fn stories(args: &KernelArgs) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for sample in &samples {
         let mut text = String::new();
-        let complaints = match story(&mut text, &kernel, &modules, sample) {
-            Ok(_) => Vec::new(),
-            Err(error) => text
-                .lines()
-                .map(str::to_owned)
-                .chain([format!("{error:#}")])
-                .collect(),
-        };
+        let told = story(&mut text, &kernel, &modules, sample);
         process::check_interrupted()?;
-        cases.push(Case::from_complaints(&sample.stem, complaints));
+        cases.push(match told {
+            Ok(_) => Case::new(&sample.stem, Verdict::Pass),
+            Err(error) => match error::unfit(&error) {
+                Some(why) => Case::new(&sample.stem, Verdict::Skip(why.to_owned())),
+                None => {
+                    let lines = text.lines().map(str::to_owned);
+                    Case::failed(&sample.stem, lines.chain([format!("{error:#}")]).collect())
+                }
+            },
+        });
     }
     Ok(cases)
 }
@@ -206,13 +209,10 @@ fn tell(
         bail!(failure);
     }
     let cases = test::cases(&outcome.output, &outcome.end);
-    if let [Case {
-        verdict: Verdict::Skip(why),
-        ..
-    }] = &cases[..]
-    {
-        bail!(Failure::Host(format!("this kernel cannot run it: {why}")));
-    }
+    let skipped = cases.iter().find_map(|case| match &case.verdict {
+        Verdict::Skip(why) => Some(why),
+        _ => None,
+    });
     let failed: Vec<&Case> = cases
         .iter()
         .filter(|case| case.verdict == Verdict::Fail)
@@ -223,6 +223,9 @@ fn tell(
         }
         let failed = style(format!("failed: {}", case.name)).red().bold();
         writeln!(text, "    {failed}")?;
+    }
+    if let (Some(why), true) = (skipped, failed.is_empty()) {
+        bail!(Failure::Unfit(why.clone()));
     }
     if !failed.is_empty() {
         writeln!(text, "    the whole log: {}", outcome.console.display())?;
@@ -306,7 +309,7 @@ fn summary(release: &str, samples: &[Sample], told: &BTreeMap<usize, Told>) -> S
     for (nr, told) in told {
         let (effect, took) = match &told.seen {
             Ok((effect, took)) => (effect.as_str(), *took),
-            Err(_) => ("failed", None),
+            Err(error) => (error::unfit(error).unwrap_or("failed"), None),
         };
         let took = took.map(Duration::from_secs_f64);
         let took = took.map_or(String::new(), |took| format!(" (transition {took:.1?})"));

@@ -132,11 +132,19 @@ fn names(kernels: &[On<'_>]) -> Vec<String> {
     names
 }
 
-/// The names that contain `pattern`; all without one.
-fn choose(names: &[String], pattern: Option<&str>) -> Result<Vec<String>> {
-    let Some(pattern) = pattern else {
-        return Ok(names.to_vec());
-    };
+/// The names that contain one of `patterns`, in their own order; all without any.
+fn choose(names: &[String], patterns: &[String]) -> Result<Vec<String>> {
+    let mut chosen = Vec::new();
+    for pattern in patterns {
+        chosen.extend(choose_like(names, pattern)?);
+    }
+    let all = names.iter().cloned();
+    Ok(all
+        .filter(|name| patterns.is_empty() || chosen.contains(name))
+        .collect())
+}
+
+fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
     let wanted = pattern
         .trim_start_matches("test-")
         .trim_end_matches(".sh")
@@ -273,12 +281,29 @@ impl State {
     }
 }
 
-/// `cargo xtask test [PATTERN]`.
+/// `cargo xtask test [PATTERN…]`.
 pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
+    let run = suites(args, options)?;
+    // Nothing comes after its last line, which is for programs.
+    print!("{}", report::summary(&run));
+    run.worst().map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+/// The suites that tell of a kernel, whichever it is.
+pub fn of_kernel() -> Result<Vec<String>> {
+    let scripts = guest::scripts(&paths::root())?;
+    let of_it = scripts.into_iter().filter(|script| !script.own);
+    let mut names: Vec<String> = of_it.map(|script| script.name).collect();
+    names.push("story".to_owned());
+    Ok(names)
+}
+
+/// Runs the suites that were chosen, and tells of each as it ends.
+pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
     let mut scripts = guest::scripts(&paths::root())?;
-    scripts.retain(|script| !script.named || options.pattern.is_some());
+    scripts.retain(|script| !script.named || !options.patterns.is_empty());
     let mut kernels = kernels(args, &scripts);
-    let names = choose(&names(&kernels), options.pattern.as_deref())?;
+    let names = choose(&names(&kernels), &options.patterns)?;
     for on in &mut kernels {
         on.retain(&names);
     }
@@ -311,9 +336,7 @@ pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
     if let Some(file) = &options.junit {
         run.write_junit(file)?;
     }
-    // Nothing comes after its last line, which is for programs.
-    print!("{}", report::summary(&run));
-    run.worst().map_or(Ok(()), |failure| Err(failure.into()))
+    Ok(run)
 }
 
 /// What is to do: kernels, their modules, then all suites.
@@ -423,6 +446,10 @@ mod tests {
     use super::*;
     use crate::error;
 
+    fn like(names: &[String], pattern: &str) -> Result<Vec<String>> {
+        choose(names, &[pattern.to_owned()])
+    }
+
     fn some_names() -> Vec<String> {
         ["fmt", "sysctl-update", "sysctl-update-more", "rules"]
             .map(str::to_owned)
@@ -432,17 +459,22 @@ mod tests {
     #[test]
     fn a_pattern_chooses_by_name() {
         let names = some_names();
-        assert_eq!(choose(&names, None).unwrap().len(), 4);
-        assert_eq!(choose(&names, Some("rul")).unwrap(), ["rules"]);
+        assert_eq!(choose(&names, &[]).unwrap().len(), 4);
+        assert_eq!(like(&names, "rul").unwrap(), ["rules"]);
         assert_eq!(
-            choose(&names, Some("sysctl")).unwrap(),
+            like(&names, "sysctl").unwrap(),
             ["sysctl-update", "sysctl-update-more"]
         );
         // A whole name, in any of its spellings, means only itself.
         for name in ["sysctl-update", "sysctl_update", "test-sysctl-update.sh"] {
-            assert_eq!(choose(&names, Some(name)).unwrap(), ["sysctl-update"]);
+            assert_eq!(like(&names, name).unwrap(), ["sysctl-update"]);
         }
-        let error = choose(&names, Some("nothing")).unwrap_err();
+        let both = ["sysctl", "fmt"].map(str::to_owned);
+        assert_eq!(
+            choose(&names, &both).unwrap(),
+            ["fmt", "sysctl-update", "sysctl-update-more"]
+        );
+        let error = like(&names, "nothing").unwrap_err();
         assert_eq!(error::code(&error), 2);
         assert!(error.to_string().contains("rules"), "{error}");
     }
@@ -453,14 +485,14 @@ mod tests {
             .map(str::to_owned)
             .to_vec();
         // By what is typed: the usual one; the debug one by its name, or because there is no other.
-        assert_eq!(choose(&some, Some("rule")).unwrap(), ["rules"]);
-        assert_eq!(choose(&some, Some("debug rules")).unwrap(), ["debug rules"]);
-        assert_eq!(choose(&some, Some("debug")).unwrap(), ["debug rules"]);
+        assert_eq!(like(&some, "rule").unwrap(), ["rules"]);
+        assert_eq!(like(&some, "debug rules").unwrap(), ["debug rules"]);
+        assert_eq!(like(&some, "debug").unwrap(), ["debug rules"]);
         let all: Vec<String> = ["debug rules", "debug x", "debug upstream-rust"]
             .map(str::to_owned)
             .to_vec();
-        assert_eq!(choose(&all, Some("x")).unwrap(), ["debug x"]);
-        assert_eq!(choose(&all, Some("rules")).unwrap(), ["debug rules"]);
-        assert_eq!(choose(&all, Some("u")).unwrap().len(), 3);
+        assert_eq!(like(&all, "x").unwrap(), ["debug x"]);
+        assert_eq!(like(&all, "rules").unwrap(), ["debug rules"]);
+        assert_eq!(like(&all, "u").unwrap().len(), 3);
     }
 }

@@ -17,6 +17,7 @@ use wpan::{
 klp::bindings!();
 
 klp::livepatch! {
+    type: wpan::WithoutLock,
     name: "naive_shadow_data",
     authors: ["The livepatch cookbook"],
     description: "Take one answer only when a radio of IEEE 802.15.4 joins a network (wrong)",
