@@ -31,6 +31,7 @@ pub(crate) type ShortAddr = *mut bindings::__le16;
 /// The lock of each radio, and what it protects.
 pub(crate) type Associations = klp::Shadow<bindings::ieee802154_local, SpinLock<Association>>;
 
+// ANCHOR: refusal
 /// Refuses a kernel that has the lock itself, as Linux 7.3 has: its functions hold it where ours would not.
 pub(crate) struct WithoutLock;
 
@@ -44,6 +45,7 @@ impl klp::Livepatch for WithoutLock {
         Ok(Self)
     }
 }
+// ANCHOR_END: refusal
 
 klp::fixed_layout! {
     /// What an association waits for.

@@ -15,6 +15,7 @@ use anyhow::Result;
 use crate::cli::KernelArgs;
 use crate::cli::MatrixArgs;
 use crate::cli::TestArgs;
+use crate::error;
 use crate::error::Failure;
 use crate::kernel;
 use crate::ktap::Verdict;
@@ -31,15 +32,18 @@ const PAGE: &str = "book/src/reference/kernels-table.md";
 pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     let folder = paths::target().join("matrix");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let mut suites = test::of_kernel()?;
+    if !options.suites.is_empty() {
+        suites.retain(|name| options.suites.iter().any(|part| name.contains(part)));
+    }
+    if suites.is_empty() {
+        return Err(error::usage("no suite that runs on any kernel has such a name"));
+    }
     let mut worst = None;
     for kernel in &options.kernels {
         let file = folder.join(format!("{kernel}.json"));
-        let mut patterns = options.suites.clone();
-        if patterns.is_empty() {
-            patterns = test::of_kernel()?;
-        }
         let tests = TestArgs {
-            patterns,
+            patterns: suites.clone(),
             json: None,
             junit: Some(file.with_extension("xml")),
             bless: false,

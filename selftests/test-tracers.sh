@@ -1,0 +1,180 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+#
+# Livepatches beside tracers, in both orders: what a tracer sees of a function that is replaced, what of the one in its place,
+# and whether a task that sleeps below a hook on its return holds a transition up.
+#
+# A probe with a post_handler, which is refused, is in test-claims.sh.
+#
+# xtask: modules=selftests
+
+. "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/rules.sh"
+
+TRACING=/sys/kernel/tracing
+OLD=rules_target_enter
+NEW=livepatch.rules_target.$OLD
+
+rules_needs rules_all rules_target test_klp_livepatch
+[ -e "$TRACING/kprobe_events" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
+require_file "$TRACING/kprobe_events" "$TRACING/set_graph_function"
+ktap_plan 6
+
+# probe DEFINITION…: adds them, and switches all on
+probe()
+{
+	local definition
+
+	on_exit no_probes
+	for definition in "$@"; do
+		log "% echo $definition >> kprobe_events"
+		echo "$definition" >> "$TRACING/kprobe_events" || fail "no probe: $(tail -n 3 "$TRACING/error_log")"
+	done
+	echo 1 > "$TRACING/events/tracers/enable"
+	echo > "$TRACING/trace"
+}
+
+no_probes()
+{
+	[ ! -d "$TRACING/events/tracers" ] || echo 0 > "$TRACING/events/tracers/enable"
+	echo > "$TRACING/kprobe_events"
+	echo > "$TRACING/trace"
+}
+
+# What the trace has, without tasks, processors, times and offsets, which change from run to run.
+traced()
+{
+	sed -E '/^#/d; /^$/d; s/^.*[0-9]: ([a-z]+: )/\1/; s/^ *[0-9]+\) .*\|  */graph: /; s/\+0x[0-9a-f]+(\/0x[0-9a-f]+)?//g
+		s/ \[rules_[a-z]+\]//g' "$TRACING/trace"
+	echo > "$TRACING/trace"
+}
+
+# sees ANSWER LINE…: what a read of the target gets, and what the trace then has
+sees()
+{
+	local wanted seen
+
+	wanted=$(printf '%s\n' "${@:2}")
+	expect_eq "the answer" "$1" "$(cat "$ANSWER")"
+	seen=$(traced)
+	log "# the answer is $1"
+	[ -z "$seen" ] || show printf '%s\n' "$seen"
+	expect_eq "the trace" "$wanted" "$seen"
+}
+
+# On entry and return of the old function, and inside of it.
+kprobes()
+{
+	local offset
+
+	# Behind the call of ftrace; where the function begins with endbr64, this is in the midst of it and refused.
+	for offset in 9 5; do
+		echo "p:tracers/inside rules_target:$OLD+$offset" > "$TRACING/kprobe_events" && break
+	done 2> "$KLP_TMP/said"
+	probe "p:tracers/enter rules_target:$OLD" "r:tracers/leave rules_target:$OLD ret=\$retval:s32"
+}
+
+OLD_TRACE=("enter: ($OLD)" "inside: ($OLD)" "leave: (rules_target_show <- $OLD) ret=0")
+# Nobody comes by the inside of a function that is replaced.
+NEW_TRACE=("enter: ($OLD)" "leave: (rules_target_show <- $OLD) ret=11")
+
+# ANCHOR: kprobes
+kprobes_first()
+{
+	load_mod rules_target
+	kprobes
+	log_mark
+	sees 0 "${OLD_TRACE[@]}"
+	load_lp rules_all
+	sees 11 "${NEW_TRACE[@]}"
+	disable_lp rules_all
+	sees 0 "${OLD_TRACE[@]}"
+	unload_mod rules_all
+	check_transcript tracers-kprobes
+}
+
+kprobes_later()
+{
+	load_mod rules_target
+	load_lp rules_all
+	kprobes
+	sees 11 "${NEW_TRACE[@]}"
+	disable_lp rules_all
+	sees 0 "${OLD_TRACE[@]}"
+}
+# ANCHOR_END: kprobes
+
+# ANCHOR: replacement
+# A probe on the replacement, which is code of the livepatch: it does not keep that one from going.
+on_replacement()
+{
+	load_mod rules_target
+	load_lp rules_all
+	probe "p:tracers/new rules_all:$NEW"
+	sees 11 "new: ($NEW)"
+	disable_lp rules_all
+	sees 0
+	unload_mod rules_all
+	sees 0
+	load_lp rules_all
+	sees 11 "new: ($NEW)"
+	disable_lp rules_all
+}
+# ANCHOR_END: replacement
+
+no_graph()
+{
+	echo nop > "$TRACING/current_tracer"
+	echo > "$TRACING/set_ftrace_filter"
+	echo > "$TRACING/trace"
+}
+
+graph()
+{
+	on_exit no_graph
+	log "% echo $OLD > set_ftrace_filter; echo function_graph > current_tracer"
+	echo "$OLD" > "$TRACING/set_ftrace_filter"
+	echo function_graph > "$TRACING/current_tracer"
+}
+
+# ANCHOR: graph
+# The graph has the function under its old name, whichever is run.
+graph_tracer()
+{
+	load_mod rules_target
+	graph
+	sees 0 "graph: $OLD();"
+	load_lp rules_all
+	sees 11 "graph: $OLD();"
+	no_graph
+	graph
+	sees 11 "graph: $OLD();"
+	disable_lp rules_all
+	sees 0 "graph: $OLD();"
+}
+# ANCHOR_END: graph
+
+# ANCHOR: asleep
+# moves_beside CMD…: a task sleeps in a function whose return CMD has hooked; another function is patched and unpatched
+moves_beside()
+{
+	load_mod rules_target
+	"$@"
+	park
+	grep -q "$OLD" "/proc/$PARKED/stack" || fail "the stack of the sleeper is not readable: $(cat "/proc/$PARKED/stack")"
+	load_lp test_klp_livepatch
+	expect_file "/proc/$PARKED/patch_state" -1
+	disable_lp test_klp_livepatch
+	unpark
+	expect_eq "answer" 0 "$ANSWERED"
+	log_has '^livepatch: signaling remaining tasks$' && fail "the sleeper held it up" || true
+}
+# ANCHOR_END: asleep
+
+ktap_case "kprobes first: entry and return of the old function are seen, its inside is not" kprobes_first
+ktap_case "the livepatch first: kprobes see the same" kprobes_later
+ktap_case "a kprobe on a replacement sees it, and lets its module go" on_replacement
+ktap_case "the function graph tracer sees a replaced function, in both orders" graph_tracer
+ktap_case "a task asleep below a kretprobe holds nothing up" moves_beside kprobes
+ktap_case "a task asleep below the function graph tracer holds nothing up" moves_beside graph
+ktap_finish
