@@ -37,7 +37,9 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
         suites.retain(|name| options.suites.iter().any(|part| name.contains(part)));
     }
     if suites.is_empty() {
-        return Err(error::usage("no suite that runs on any kernel has such a name"));
+        return Err(error::usage(
+            "no suite that runs on any kernel has such a name",
+        ));
     }
     let mut worst = None;
     for kernel in &options.kernels {
