@@ -28,6 +28,7 @@ use anyhow::Context;
 use anyhow::Result;
 use indicatif::ProgressBar;
 
+use crate::cargo;
 use crate::catalog;
 use crate::cli::Choice;
 use crate::cli::KernelArgs;
@@ -35,6 +36,7 @@ use crate::cli::TestArgs;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
+use crate::process;
 use crate::progress;
 use crate::queue;
 use crate::queue::Job;
@@ -203,6 +205,11 @@ impl On<'_> {
             Some(names) if names.is_empty() => kbuild::modules_dir(kernel),
             names => kbuild::build(kernel, &names.unwrap_or_default())?,
         };
+        for package in self.scripts.iter().filter_map(|s| s.package.as_ref()) {
+            let mut command = cargo::command();
+            command.args(["build", "--quiet", "--package", package]);
+            process::capture(command.current_dir(paths::root()))?;
+        }
         self.modules.get_or_init(|| dir);
         Ok(())
     }

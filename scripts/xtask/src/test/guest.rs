@@ -52,6 +52,7 @@ const STARTED_MARK: &str = "@xtask-processes-started=";
 /// `modules=` names module folders to build before; `modules=none` needs none of ours. A script that does not say gets
 /// its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of `selftests/settings`.
 /// `clock=real` is for what needs processors that run at once; all else runs in virtual time, and has one processor.
+/// `package=lifecycle` builds a program of this workspace before, which the script finds in its `PATH`.
 /// `kernel=own` needs what a distribution's kernel has not, fault injection for example. `when=named` is left out where
 /// no pattern names it.
 ///
@@ -69,6 +70,8 @@ pub struct Script {
     pub modules: Option<Vec<String>>,
     /// On our own kernel even when another one was chosen.
     pub own: bool,
+    /// A package whose program the script starts.
+    pub package: Option<String>,
     /// Only when a pattern names it.
     pub named: bool,
     pub clock: Clock,
@@ -108,6 +111,7 @@ impl Script {
                 "shards" => script.shards = number(),
                 "timeout" => script.timeout = value.parse().ok().map(Duration::from_secs),
                 "append" => script.append.push(value.to_owned()),
+                "package" => script.package = Some(value.to_owned()),
                 "panic" => script.panic = Some(value.to_owned()),
                 "clock" if value == "real" => script.clock = Clock::Real,
                 "kernel" => script.own = value == "own",
@@ -210,6 +214,10 @@ pub fn run(
     }
     if let Some(count) = script.shards {
         exports.push(("KLP_SHARD".to_owned(), format!("{}/{count}", script.shard)));
+    }
+    if script.package.is_some() {
+        let programs = paths::target().join("debug");
+        guest.script += &format!("PATH={}:$PATH\n", quote(&programs.to_string_lossy()));
     }
     // What selects cases for the script selects them in the guest as well.
     exports.extend(std::env::vars().filter(|(variable, _)| is_for_scripts(variable)));

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The machine of the livepatch callbacks: enumerated, and walked on the kernel that runs.
+//!
+//! ```text
+//! lifecycle                     what there is, and on how much of it each invariant was checked
+//! lifecycle tour                walks every edge
+//! lifecycle random STEPS SEED   walks at random
+//! ```
+
+mod graph;
+mod invariants;
+mod machine;
+mod walk;
+mod world;
+
+use std::env;
+use std::time::Instant;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+
+use graph::Graph;
+use walk::Walker;
+
+fn main() -> Result<()> {
+    let graph = graph::enumerate("")?;
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => print!("{}", graph.summary()),
+        ["tour"] => walk(&graph, graph.tour().into_iter())?,
+        ["random", steps, seed] => {
+            let steps = steps.parse().context("STEPS is a number")?;
+            let seed = seed.parse().context("SEED is a number")?;
+            walk(&graph, random(&graph, seed).take(steps))
+                .with_context(|| format!("a random walk by the seed {seed}"))?;
+        }
+        _ => bail!("usage: lifecycle [tour | random STEPS SEED]"),
+    }
+    Ok(())
+}
+
+/// Takes the steps, goes home, and tells what it was.
+fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<()> {
+    let modules = env::var_os("KLP_MODULES_DIR").map(Into::into);
+    let modules = walk::modules(modules)?;
+    let mut walker = Walker::new(graph, &modules)?;
+    let start = Instant::now();
+    let mut walked = std::collections::BTreeSet::new();
+    let mut steps = 0;
+    for way in ways {
+        walked.insert((walker.at(), way));
+        walker.step(way)?;
+        steps += 1;
+    }
+    walker.home()?;
+    println!(
+        "{steps} steps over {} of {} edges in {} s, {} modules pinned",
+        walked.len(),
+        graph.edges(),
+        start.elapsed().as_secs(),
+        walker.pinned()
+    );
+    Ok(())
+}
+
+/// A walk that `seed` chooses: SplitMix64.
+fn random(graph: &Graph, seed: u64) -> impl Iterator<Item = usize> + '_ {
+    let (mut at, mut state) = (0_usize, seed);
+    std::iter::from_fn(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let ways = &graph.ways[at];
+        let way = (z ^ (z >> 31)) as usize % ways.len();
+        at = ways[way].to;
+        Some(way)
+    })
+}
