@@ -3,24 +3,18 @@
 //! What must hold in every state and on every edge, whatever the machine is made of: the rules of the kernel's page on
 //! callbacks (R1 to R14), and what holds the machine together.
 
+use crate::edge::is_consistent;
+use crate::edge::Callback;
+use crate::edge::Edge;
 use crate::world::Action;
 use crate::world::Patch;
 use crate::world::Ran;
-use crate::world::Shown;
 use crate::world::State;
 use crate::world::Target;
 use crate::world::Task;
 use crate::world::BETA;
 use crate::world::OBJECTS;
-use crate::world::PATCHES;
 use crate::world::VMLINUX;
-
-pub struct Edge<'a> {
-    pub from: &'a State,
-    pub action: Action,
-    pub shown: &'a Shown,
-    pub to: &'a State,
-}
 
 pub enum Check {
     State(fn(&State) -> Option<bool>),
@@ -36,83 +30,6 @@ pub struct Invariant {
     /// The error in the machine that breaks it.
     #[cfg_attr(not(test), allow(dead_code))]
     pub planted: &'static str,
-}
-
-/// A line of a callback.
-struct Callback<'a> {
-    at: usize,
-    patch: Patch,
-    word: &'a str,
-    object: usize,
-    fails: bool,
-}
-
-fn callbacks(shown: &Shown) -> Vec<Callback<'_>> {
-    let lines = shown.log.iter().enumerate();
-    lines.filter_map(|(at, line)| callback(at, line)).collect()
-}
-
-fn callback(at: usize, line: &str) -> Option<Callback<'_>> {
-    let mut words = line.split(": ");
-    let name = words.next()?;
-    let patch = PATCHES.into_iter().find(|p| p.name() == name)?;
-    let word = words.next().filter(|w| w.ends_with("patch"))?;
-    let name = words.next()?;
-    Some(Callback {
-        at,
-        patch,
-        word,
-        object: OBJECTS.iter().position(|o| *o == name)?,
-        fails: words.next().is_some(),
-    })
-}
-
-impl Edge<'_> {
-    fn at(&self, line: &str) -> Option<usize> {
-        self.shown.log.iter().position(|l| l == line)
-    }
-
-    /// Where the core said so of that livepatch's transition.
-    fn transition(&self, patch: Patch, verb: &str) -> Option<usize> {
-        let begin = format!("livepatch: '{}': {verb} ", patch.name());
-        self.shown.log.iter().rposition(|l| l.starts_with(&begin))
-    }
-
-    /// The callbacks of one object of one livepatch, in their order.
-    fn of(&self, patch: Patch, object: usize) -> Vec<&str> {
-        let all = callbacks(self.shown);
-        let own = all
-            .iter()
-            .filter(|c| c.patch == patch && c.object == object);
-        own.map(|c| c.word).collect()
-    }
-
-    fn is_done(&self) -> bool {
-        self.shown.errno.is_none()
-    }
-
-    /// The livepatch was being replaced here.
-    fn replaces_plain(&self) -> bool {
-        self.from.list.first() == Some(&Patch::Plain)
-            && self.to.patches[Patch::Cumulative as usize].enabled
-            && self.to.list == [Patch::Cumulative]
-    }
-}
-
-/// Each object of an enabled livepatch is patched when it is loaded, keeps its state, and has had its post_patch.
-fn is_consistent(state: &State) -> bool {
-    let of = |p: &Patch| (*p, &state.patches[*p as usize]);
-    let settled = state
-        .list
-        .iter()
-        .map(of)
-        .filter(|(p, l)| l.enabled && state.transition.is_none_or(|(t, _)| t != *p));
-    settled.into_iter().all(|(patch, livepatch)| {
-        (0..3).filter(|o| patch.patches(*o)).all(|o| {
-            let obj = livepatch.objects[o];
-            obj.patched == obj.loaded && (obj.ran == Ran::PostPatch) == obj.loaded
-        })
-    })
 }
 
 const fn on_edges(
@@ -148,7 +65,7 @@ pub const ALL: [Invariant; 20] = [
         "pre_ callbacks run before their transition starts, post_ callbacks when it is complete",
         "a callback after the transition has started",
         |e| {
-            let all = callbacks(e.shown);
+            let all = e.callbacks();
             let mut own = all.iter().filter_map(|c| {
                 let (starts, completes) = (
                     e.transition(c.patch, "starting"),
@@ -178,7 +95,7 @@ pub const ALL: [Invariant; 20] = [
         "pre_unpatch follows post_patch, post_unpatch follows pre_patch",
         "pre_unpatch without post_patch",
         |e| {
-            let all = callbacks(e.shown);
+            let all = e.callbacks();
             let mut ran = [0, 1].map(|p| e.from.patches[p].objects.map(|o| o.ran));
             for c in all.iter().filter(|c| !c.fails) {
                 let ran = &mut ran[c.patch as usize][c.object];
@@ -198,7 +115,7 @@ pub const ALL: [Invariant; 20] = [
         "vmlinux has its callbacks always, a target only while it is loaded",
         "callbacks of an object that is not loaded",
         |e| {
-            let all = callbacks(e.shown);
+            let all = e.callbacks();
             let comes = |o| matches!(e.action, Action::InsmodTarget(t, _) | Action::RmmodTarget(t) if t == o);
             let may = |c: &Callback<'_>| {
                 c.object == VMLINUX || e.from.targets[c.object] || comes(c.object)
@@ -221,19 +138,12 @@ pub const ALL: [Invariant; 20] = [
                 return None;
             };
             let init = e.at(&format!("{}: init", OBJECTS[target]))?;
-            let of: Vec<Patch> = e
-                .from
-                .list
-                .iter()
-                .copied()
-                .filter(|p| p.patches(target))
-                .collect();
+            let of = e.of_target(target)?;
             let whole = |p: &Patch| match e.from.transition {
                 Some((t, _)) if t == *p => e.of(*p, target) == ["pre_patch"],
                 _ => e.of(*p, target) == ["pre_patch", "post_patch"],
             };
-            let whole = of.iter().all(whole);
-            (!of.is_empty()).then(|| whole && callbacks(e.shown).iter().all(|c| c.at < init))
+            Some(of.iter().all(whole) && e.callbacks().iter().all(|c| c.at < init))
         },
     ),
     on_edges(
@@ -245,18 +155,13 @@ pub const ALL: [Invariant; 20] = [
                 return None;
             };
             let exit = e.at(&format!("{}: exit", OBJECTS[target]))?;
-            let of: Vec<Patch> = e
-                .from
-                .list
-                .iter()
-                .copied()
-                .filter(|p| p.patches(target))
-                .collect();
+            let of = e.of_target(target)?;
             let last = |p: &Patch| e.of(*p, target).last() == Some(&"post_unpatch");
-            let own = callbacks(e.shown)
+            let own = e
+                .callbacks()
                 .iter()
                 .all(|c| c.object == target && c.at > exit);
-            (!of.is_empty()).then(|| own && of.iter().all(last))
+            Some(own && of.iter().all(last))
         },
     ),
     on_edges(
@@ -286,7 +191,7 @@ pub const ALL: [Invariant; 20] = [
         "after a failed pre_patch no other callback of that object runs",
         "post_unpatch after a failed pre_patch",
         |e| {
-            let all = callbacks(e.shown);
+            let all = e.callbacks();
             let failed = all.iter().find(|c| c.fails)?;
             let same = |c: &&Callback<'_>| c.patch == failed.patch && c.object == failed.object;
             Some(all.iter().filter(same).count() == 1)
@@ -301,10 +206,7 @@ pub const ALL: [Invariant; 20] = [
                 return None;
             };
             (e.from.transition == Some((patch, Target::Patched))).then(|| {
-                let words: Vec<_> = callbacks(e.shown)
-                    .iter()
-                    .map(|c| c.word.to_owned())
-                    .collect();
+                let words: Vec<_> = e.callbacks().iter().map(|c| c.word.to_owned()).collect();
                 words.iter().all(|w| w == "post_unpatch") && e.of(patch, VMLINUX).len() == 1
             })
         },
@@ -351,9 +253,7 @@ pub const ALL: [Invariant; 20] = [
             e.replaces_plain().then(|| {
                 let (old, new) = (&e.from.patches[0], &e.to.patches[0]);
                 let kept = (0..3).all(|o| old.objects[o].slot == new.objects[o].slot);
-                let silent = callbacks(e.shown)
-                    .iter()
-                    .all(|c| c.patch == Patch::Cumulative);
+                let silent = e.callbacks().iter().all(|c| c.patch == Patch::Cumulative);
                 silent && (kept || e.shown.pinned == Some(Patch::Plain))
             })
         },
@@ -374,7 +274,7 @@ pub const ALL: [Invariant; 20] = [
                     .is_some()
             };
             (e.is_done() && !slots.is_empty())
-                .then(|| slots.iter().all(freed) && callbacks(e.shown).is_empty())
+                .then(|| slots.iter().all(freed) && e.callbacks().is_empty())
         },
     ),
     on_edges(

@@ -15,7 +15,6 @@ use crate::world::Patch;
 use crate::world::Ran;
 use crate::world::Shown;
 use crate::world::State;
-use crate::world::Target;
 use crate::world::Target::Patched;
 use crate::world::Target::Unpatched;
 use crate::world::Task::In;
@@ -39,9 +38,9 @@ pub fn step(state: &State, action: Action, planted: &'static str) -> (Shown, Sta
     (machine.shown, machine.s)
 }
 
-struct Machine {
-    s: State,
-    shown: Shown,
+pub struct Machine {
+    pub s: State,
+    pub shown: Shown,
     planted: &'static str,
 }
 
@@ -74,23 +73,28 @@ impl Machine {
         }
     }
 
-    fn is_planted(&self, what: &'static str) -> bool {
+    pub fn is_planted(&self, what: &'static str) -> bool {
         self.planted == what
     }
 
-    fn core(&mut self, line: String) {
+    pub fn core(&mut self, line: String) {
         self.shown.log.push(format!("livepatch: {line}"));
+    }
+
+    /// The core, of a transition.
+    pub fn of(&mut self, patch: Patch, line: String) {
+        self.core(format!("'{}': {line}", patch.name()));
     }
 
     fn says(&mut self, patch: Patch, line: String) {
         self.shown.log.push(format!("{}: {line}", patch.name()));
     }
 
-    fn object(&mut self, patch: Patch, object: usize) -> &mut Object {
+    pub fn object(&mut self, patch: Patch, object: usize) -> &mut Object {
         &mut self.s.patches[patch as usize].objects[object]
     }
 
-    fn objects(&self, patch: Patch) -> Vec<usize> {
+    pub fn objects(&self, patch: Patch) -> Vec<usize> {
         let objects = &self.s.patches[patch as usize].objects;
         (0..3).filter(|o| objects[*o].listed).collect()
     }
@@ -117,7 +121,7 @@ impl Machine {
     }
 
     /// `core.h`: `klp_post_patch_callback()` and `klp_pre_unpatch_callback()`.
-    fn callback(&mut self, patch: Patch, object: usize, ran: Ran) {
+    pub fn callback(&mut self, patch: Patch, object: usize, ran: Ran) {
         if patch.patches(object) {
             self.object(patch, object).ran = ran;
             let word = if ran == Ran::PostPatch {
@@ -130,7 +134,7 @@ impl Machine {
     }
 
     /// `core.h`: `klp_post_unpatch_callback()`.
-    fn post_unpatch(&mut self, patch: Patch, object: usize) {
+    pub fn post_unpatch(&mut self, patch: Patch, object: usize) {
         let obj = self.object(patch, object);
         let mut enabled = obj.post_unpatch_enabled;
         obj.post_unpatch_enabled = false;
@@ -198,10 +202,10 @@ impl Machine {
                 ));
                 self.core(format!("failed to enable patch '{}'", patch.name()));
                 // `transition.c`: `klp_cancel_transition()`.
-                self.core(format!(
-                    "'{}': canceling patching transition, going to unpatch",
-                    patch.name()
-                ));
+                self.of(
+                    patch,
+                    "canceling patching transition, going to unpatch".to_owned(),
+                );
                 self.s.transition = Some((patch, Unpatched));
                 if self.is_planted("pre_unpatch of what was never enabled") {
                     self.callback(patch, VMLINUX, Ran::PreUnpatch);
@@ -276,7 +280,7 @@ impl Machine {
     }
 
     /// `core.c`: `klp_free_patch_async()`: from here on the core does not know it.
-    fn klp_free_patch(&mut self, patch: Patch) {
+    pub fn klp_free_patch(&mut self, patch: Patch) {
         self.s.list.retain(|p| *p != patch);
         if self.s.patches[patch as usize].forced && !self.is_planted("a forced module goes") {
             self.s.patches[patch as usize] = Livepatch::default();
@@ -389,138 +393,5 @@ impl Machine {
         self.says(patch, "exit".to_owned());
         self.s.patches[patch as usize] = Livepatch::default();
         Ok(())
-    }
-
-    // ---- kernel/livepatch/transition.c ----
-
-    /// `transition.c`: `klp_init_transition()`.
-    fn klp_init_transition(&mut self, patch: Patch, target: Target) {
-        self.s.transition = Some((patch, target));
-        self.core(format!(
-            "'{}': initializing {} transition",
-            patch.name(),
-            target.word()
-        ));
-    }
-
-    /// `transition.c`: `klp_start_transition()`.
-    fn klp_start_transition(&mut self) {
-        if let Some((patch, target)) = self.s.transition {
-            self.core(format!(
-                "'{}': starting {} transition",
-                patch.name(),
-                target.word()
-            ));
-        }
-    }
-
-    /// `transition.c`: `klp_reverse_transition()`. The parked task has held up the transition that is being reversed, so it is where
-    /// the new one wants it, and `klp_transition_work_fn()` completes.
-    fn klp_reverse_transition(&mut self) {
-        let Some((patch, old)) = self.s.transition else {
-            return;
-        };
-        let new = if old == Patched { Unpatched } else { Patched };
-        self.core(format!(
-            "'{}': reversing transition from {} to {}",
-            patch.name(),
-            old.word(),
-            new.word()
-        ));
-        self.s.patches[patch as usize].enabled = new == Patched;
-        self.s.transition = Some((patch, new));
-        if new == Unpatched && self.is_planted("pre_unpatch in a reversed patching") {
-            self.callback(patch, VMLINUX, Ran::PreUnpatch);
-        }
-        self.klp_start_transition();
-        self.klp_try_complete_transition(true);
-    }
-
-    /// `transition.c`: `klp_check_stack_func()` for the one function in which a task can be parked.
-    fn is_on_stack(&self, patch: Patch, target: Target) -> bool {
-        if !self.s.patches[patch as usize].objects[ALPHA].patched {
-            return false;
-        }
-        let stack = self.s.func_stack(ALPHA);
-        let below = stack
-            .iter()
-            .position(|p| *p == patch)
-            .and_then(|at| at.checked_sub(1));
-        match (target, below) {
-            (Unpatched, _) => self.s.task == In(patch),
-            (Patched, Some(below)) => self.s.task == In(stack[below]),
-            (Patched, None) => self.s.task == Original,
-        }
-    }
-
-    /// `transition.c`: `klp_try_complete_transition()`. All tasks but the parked one switch; `switched` says that it has, too.
-    fn klp_try_complete_transition(&mut self, switched: bool) {
-        let Some((patch, target)) = self.s.transition else {
-            return;
-        };
-        if !switched && self.is_on_stack(patch, target) {
-            self.shown.stalls = true;
-            return;
-        }
-        self.klp_complete_transition();
-        if !self.s.patches[patch as usize].enabled {
-            self.klp_free_patch(patch);
-        } else if patch == Patch::Cumulative {
-            // `core.c`: `klp_free_replaced_patches_async()`.
-            for old in self.s.list.clone().into_iter().take_while(|p| *p != patch) {
-                self.klp_free_patch(old);
-            }
-        }
-    }
-
-    /// `transition.c`: `klp_complete_transition()`.
-    fn klp_complete_transition(&mut self) {
-        let Some((patch, target)) = self.s.transition else {
-            return;
-        };
-        self.core(format!(
-            "'{}': completing {} transition",
-            patch.name(),
-            target.word()
-        ));
-        if patch == Patch::Cumulative && target == Patched {
-            // `core.c`: `klp_unpatch_replaced_patches()`.
-            for old in self.s.list.clone().into_iter().take_while(|p| *p != patch) {
-                if self.is_planted("a replaced livepatch is reverted") {
-                    self.post_unpatch(old, VMLINUX);
-                }
-                self.s.patches[old as usize].enabled = false;
-                for obj in &mut self.s.patches[old as usize].objects {
-                    obj.patched = false;
-                }
-            }
-            // `core.c`: `klp_discard_nops()`.
-            for object in self
-                .objects(patch)
-                .into_iter()
-                .filter(|o| !patch.patches(*o))
-            {
-                *self.object(patch, object) = Object::default();
-            }
-        }
-        for object in self
-            .objects(patch)
-            .into_iter()
-            .filter(|_| target == Unpatched)
-        {
-            self.object(patch, object).patched = false;
-        }
-        for object in self.objects(patch) {
-            if !self.object(patch, object).loaded {
-                continue;
-            }
-            match target {
-                Patched if self.is_planted("no post_patch") => {}
-                Patched => self.callback(patch, object, Ran::PostPatch),
-                Unpatched => self.post_unpatch(patch, object),
-            }
-        }
-        self.core(format!("'{}': {} complete", patch.name(), target.word()));
-        self.s.transition = None;
     }
 }

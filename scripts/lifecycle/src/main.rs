@@ -4,17 +4,22 @@
 //!
 //! ```text
 //! lifecycle                     what there is, and on how much of it each invariant was checked
-//! lifecycle tour                walks every edge
+//! lifecycle tour FILE           walks every edge, and compares what it saw with FILE, from which the book draws the map
 //! lifecycle random STEPS SEED   walks at random
 //! ```
 
+mod edge;
 mod graph;
 mod invariants;
 mod machine;
+mod map;
+mod transition;
 mod walk;
+mod wanted;
 mod world;
 
 use std::env;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -30,40 +35,45 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => print!("{}", graph.summary()),
-        ["tour"] => walk(&graph, graph.tour().into_iter())?,
+        ["tour", file] => {
+            let logs = walk(&graph, graph.tour().into_iter())?;
+            let write = env::var_os("KLP_UPDATE_EXPECTED").is_some_and(|value| value == "1");
+            map::keep(&graph, &logs, Path::new(file), write)?;
+        }
         ["random", steps, seed] => {
             let steps = steps.parse().context("STEPS is a number")?;
             let seed = seed.parse().context("SEED is a number")?;
+            println!("seed {seed}");
             walk(&graph, random(&graph, seed).take(steps))
                 .with_context(|| format!("a random walk by the seed {seed}"))?;
         }
-        _ => bail!("usage: lifecycle [tour | random STEPS SEED]"),
+        _ => bail!("usage: lifecycle [tour FILE | random STEPS SEED]"),
     }
     Ok(())
 }
 
 /// Takes the steps, goes home, and tells what it was.
-fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<()> {
-    let modules = env::var_os("KLP_MODULES_DIR").map(Into::into);
-    let modules = walk::modules(modules)?;
-    let mut walker = Walker::new(graph, &modules)?;
+fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<map::Logs> {
+    let modules = env::var_os("KLP_MODULES_DIR")
+        .context("KLP_MODULES_DIR names the folder with lifecycle_*.ko")?;
+    let mut walker = Walker::new(graph, Path::new(&modules))?;
     let start = Instant::now();
-    let mut walked = std::collections::BTreeSet::new();
+    let mut logs = map::Logs::new();
     let mut steps = 0;
     for way in ways {
-        walked.insert((walker.at(), way));
-        walker.step(way)?;
+        let at = walker.at();
+        logs.insert((at, way), walker.step(way)?);
         steps += 1;
     }
     walker.home()?;
     println!(
         "{steps} steps over {} of {} edges in {} s, {} modules pinned",
-        walked.len(),
+        logs.len(),
         graph.edges(),
         start.elapsed().as_secs(),
         walker.pinned()
     );
-    Ok(())
+    Ok(logs)
 }
 
 /// A walk that `seed` chooses: SplitMix64.

@@ -9,7 +9,6 @@ use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::thread::JoinHandle;
@@ -28,11 +27,11 @@ use nix::kmod::DeleteModuleFlags;
 use nix::unistd::gettid;
 
 use crate::graph::Graph;
+use crate::wanted::compare;
+use crate::wanted::is_of_the_machine;
+use crate::wanted::wanted;
 use crate::world::Action;
-use crate::world::Module;
 use crate::world::Patch;
-use crate::world::State;
-use crate::world::Task;
 use crate::world::ALPHA;
 use crate::world::BETA;
 use crate::world::OBJECTS;
@@ -45,10 +44,30 @@ const CONTROL: &str = "/proc/dynamic_debug/control";
 /// The kernel tries a transition each second; of what takes longer something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A module's file, and where its name is in it.
+struct Image {
+    own: &'static str,
+    bytes: Vec<u8>,
+    names: Vec<usize>,
+}
+
+impl Image {
+    fn read(own: &'static str, modules: &Path) -> Result<Image> {
+        let path = modules.join(format!("{own}.ko"));
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let places = bytes.windows(own.len()).enumerate();
+        let names = places
+            .filter(|(_, w)| *w == own.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
+        Ok(Image { own, bytes, names })
+    }
+}
+
 pub struct Walker<'a> {
     graph: &'a Graph,
     at: usize,
-    modules: &'a Path,
+    images: Vec<Image>,
     /// The copies of each livepatch that forced transitions have pinned.
     pinned: [usize; 2],
     log: File,
@@ -67,17 +86,25 @@ fn read(path: impl AsRef<Path>) -> String {
 
 impl<'a> Walker<'a> {
     /// In the first state, with a kernel that tells of each attempt to switch a task.
-    pub fn new(graph: &'a Graph, modules: &'a Path) -> Result<Walker<'a>> {
+    pub fn new(graph: &'a Graph, modules: &Path) -> Result<Walker<'a>> {
         write(CONTROL, "file kernel/livepatch/* +p").context("switching the core's messages on")?;
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let log = options.open("/dev/kmsg").context("opening /dev/kmsg")?;
-        let (at, pinned) = (0, [0; 2]);
+        let images = [
+            PATCHES[0].name(),
+            PATCHES[1].name(),
+            OBJECTS[ALPHA],
+            OBJECTS[BETA],
+        ]
+        .into_iter()
+        .map(|own| Image::read(own, modules))
+        .collect::<Result<_>>()?;
         let mut walker = Walker {
             graph,
-            at,
-            modules,
-            pinned,
+            at: 0,
+            images,
+            pinned: [0; 2],
             log,
             parked: None,
         };
@@ -98,20 +125,18 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Load a module, from memory, where its name can be that of a copy.
     fn insmod(&self, name: &str, own: &str, parameters: &str) -> Result<(), Errno> {
-        let path = self.modules.join(format!("{own}.ko"));
-        let mut image = fs::read(path).map_err(|_| Errno::ENOENT)?;
-        if name != own {
-            let places = image.windows(own.len()).enumerate();
-            let places: Vec<usize> = places
-                .filter(|(_, w)| *w == own.as_bytes())
-                .map(|(at, _)| at)
-                .collect();
-            for at in places {
-                image[at..at + own.len()].copy_from_slice(name.as_bytes());
-            }
+        let image = self
+            .images
+            .iter()
+            .find(|image| image.own == own)
+            .ok_or(Errno::ENOENT)?;
+        let mut bytes = image.bytes.clone();
+        for at in &image.names {
+            bytes[*at..at + own.len()].copy_from_slice(name.as_bytes());
         }
-        init_module(&image, &CString::new(parameters).unwrap_or_default())
+        init_module(&bytes, &CString::new(parameters).unwrap_or_default())
     }
 
     fn act(&mut self, action: Action) -> Result<(), Errno> {
@@ -335,87 +360,4 @@ impl<'a> Walker<'a> {
     pub fn pinned(&self) -> usize {
         self.pinned.iter().sum()
     }
-}
-
-fn compare(differs: &mut Vec<String>, what: &str, wanted: &str, seen: &str) {
-    if wanted != seen {
-        differs.push(format!("{what}: wanted {wanted}, seen {seen}"));
-    }
-}
-
-/// Is it a line of the core or of our modules, and not one that only tells how time passes, or what the loader thinks of them?
-fn is_of_the_machine(line: &str) -> bool {
-    let passes = ["klp_try_switch_task: ", "signaling remaining tasks"];
-    let loader = [
-        ": loading out-of-tree",
-        ": module verification failed",
-        ": tainting kernel",
-    ];
-    match line.split_once(": ") {
-        Some(("livepatch", said)) => !passes.iter().any(|word| said.starts_with(word)),
-        _ => line.starts_with("lifecycle_") && !loader.iter().any(|word| line.contains(word)),
-    }
-}
-
-/// What `seen` is to give in that state.
-fn wanted(state: &State) -> Vec<(String, String)> {
-    let mut wanted = Vec::new();
-    let digit = |on: bool| if on { "1" } else { "0" }.to_owned();
-    let none = || "none".to_owned();
-    for patch in PATCHES {
-        let (own, livepatch) = (patch.name(), &state.patches[patch as usize]);
-        let place = state.list.iter().position(|p| *p == patch);
-        let live = |value: String| if place.is_some() { value } else { none() };
-        let users = match livepatch.module {
-            Module::Absent => none(),
-            Module::Idle => digit(false),
-            Module::Live => digit(true),
-        };
-        wanted.push((format!("users of {own}"), users));
-        let transition = state.transition.is_some_and(|(p, _)| p == patch);
-        wanted.push((format!("{own}/enabled"), live(digit(livepatch.enabled))));
-        wanted.push((format!("{own}/transition"), live(digit(transition))));
-        wanted.push((
-            format!("{own}/replace"),
-            live(digit(patch == Patch::Cumulative)),
-        ));
-        wanted.push((
-            format!("{own}/stack_order"),
-            place.map_or_else(none, |p| (p + 1).to_string()),
-        ));
-        for (name, obj) in OBJECTS.iter().zip(livepatch.objects) {
-            let patched = if obj.listed {
-                digit(obj.patched)
-            } else {
-                none()
-            };
-            wanted.push((format!("{own}/{name}/patched"), patched));
-        }
-    }
-    for target in [ALPHA, BETA] {
-        let answer = state
-            .answers(target)
-            .map_or(0, |p| 1 + p as usize)
-            .to_string();
-        let answer = if state.targets[target] {
-            answer
-        } else {
-            none()
-        };
-        wanted.push((format!("/proc/{}", OBJECTS[target]), answer));
-    }
-    let parked = match state.task {
-        Task::Nowhere => "none",
-        Task::Original => "the original",
-        Task::In(patch) => patch.name(),
-        Task::Stale => "a pinned module",
-    };
-    wanted.push(("the parked task".to_owned(), parked.to_owned()));
-    wanted
-}
-
-/// The modules' folder, when it has all of them.
-pub fn modules(dir: Option<PathBuf>) -> Result<PathBuf> {
-    dir.filter(|dir| dir.join("lifecycle_alpha.ko").is_file())
-        .context("no modules: KLP_MODULES_DIR names the folder with lifecycle_*.ko")
 }

@@ -200,6 +200,28 @@ impl fmt::Display for Action {
     }
 }
 
+impl Action {
+    /// One word for it, in the address of the map's page.
+    pub fn word(self) -> String {
+        let short = |name: &'static str| name.trim_start_matches("lifecycle_");
+        let patch = |p: Patch| short(p.name());
+        match self {
+            Action::Insmod(p, None) => format!("insmod-{}", patch(p)),
+            Action::Insmod(p, Some(o)) => format!("insmod-{}-fail-{}", patch(p), short(OBJECTS[o])),
+            Action::Rmmod(p) => format!("rmmod-{}", patch(p)),
+            Action::InsmodTarget(o, None) => format!("insmod-{}", short(OBJECTS[o])),
+            Action::InsmodTarget(o, Some(p)) => {
+                format!("insmod-{}-fail-{}", short(OBJECTS[o]), patch(p))
+            }
+            Action::RmmodTarget(o) => format!("rmmod-{}", short(OBJECTS[o])),
+            Action::Enabled(p, enabled) => format!("{}-{}", patch(p), u8::from(enabled)),
+            Action::Force(p) => format!("{}-force", patch(p)),
+            Action::Park => "park".to_owned(),
+            Action::LetGo => "let-go".to_owned(),
+        }
+    }
+}
+
 /// The gate of the parked task.
 pub const OPEN: &str = "/sys/module/lifecycle_alpha/parameters/open";
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! What book and crate say of the kernel's source, looked up in the source of each kernel that is here: each file that is
+//! What the book, the crate and the machine of the callbacks (`scripts/lifecycle`) say of the kernel's source, looked up in
+//! the source of each kernel that is here: each file that is
 //! named exists, each function that is named with a file is in it, and each constant that is named with a function in that.
 //!
 //! Named with a file is a function right before it, as in `f()` and `g()` (`kernel/x.c`), or after a colon, as in
@@ -54,13 +55,14 @@ pub fn not_here(trees: &[Tree]) -> Result<Vec<String>> {
     Ok(releases)
 }
 
-/// What the pages and the crate at `root` name, and `tree` has not.
+/// What the pages, the crate and the machine at `root` name, and `tree` has not.
 pub fn missing(root: &Path, tree: &Tree) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     for file in tidy::files(root)? {
         let end = file.extension().unwrap_or_default();
         let page = file.starts_with("book/src") && end == "md";
-        if page || file.starts_with("shared/klp") && end == "rs" {
+        let code = file.starts_with("shared/klp") || file.starts_with("scripts/lifecycle");
+        if page || code && end == "rs" {
             let text = read_lossy(&root.join(&file));
             let prose = if page { text } else { comments(&text) };
             for what in wrong(&prose, root, &tree.path) {

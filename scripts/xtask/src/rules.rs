@@ -6,15 +6,19 @@
 //! than one names them all in front: `R8 R9: …`. The results are those of the last run of
 //! each test, which `cargo xtask test` keeps.
 
+use std::path::Path;
+
 use anyhow::Result;
 use console::style;
 use console::Style;
 
 use crate::ktap::Verdict;
+use crate::paths;
 use crate::results;
 use crate::results::Case;
 use crate::results::Run;
 use crate::results::Suite;
+use crate::vm::read_lossy;
 
 /// The rules, in one place. The callback document is `Documentation/livepatch/callbacks.rst`.
 pub const RULES: [&str; 14] = [
@@ -38,6 +42,26 @@ pub const RULES: [&str; 14] = [
 pub fn run() -> Result<()> {
     print!("{}", table(&results::last()));
     Ok(())
+}
+
+/// The rows of the table in the book whose last column is not how many edges of the map prove the rule.
+pub fn miscounted(root: &Path) -> Vec<String> {
+    let page = read_lossy(&root.join("book/src/model/rules.md"));
+    let rows = (1..=RULES.len()).filter_map(|rule| {
+        let edges = edges(root, rule)?;
+        let begin = format!("| [R{rule}](");
+        let row = page.lines().find(|line| line.starts_with(&begin));
+        let right = row.is_some_and(|row| row.ends_with(&format!("| {edges} |")));
+        (!right).then(|| format!("book/src/model/rules.md: {edges} edges prove R{rule}"))
+    });
+    rows.collect()
+}
+
+/// How many edges of the map prove a rule.
+fn edges(root: &Path, rule: usize) -> Option<u64> {
+    let map = read_lossy(&root.join("selftests/expected/lifecycle.json"));
+    let map: serde_json::Value = serde_json::from_str(&map).ok()?;
+    map["rules"][format!("R{rule}")].as_u64()
 }
 
 /// The rules that a case's name carries, counted from 1.
@@ -82,6 +106,9 @@ fn table(record: &Run) -> String {
             "{} {sentence}\n",
             style(format!("{:<4}", format!("R{rule}"))).bold()
         ));
+        if let Some(edges) = edges(&paths::root(), rule) {
+            text.push_str(&format!("     {edges} edges of the map\n"));
+        }
         if proofs.is_empty() {
             text.push_str(&format!("     {}\n", style("no test case yet").yellow()));
         }

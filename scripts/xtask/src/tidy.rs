@@ -25,6 +25,7 @@ use crate::links::clean;
 use crate::oops::pattern;
 use crate::paths;
 use crate::process;
+use crate::rules;
 use crate::vm::read_lossy;
 
 /// The line that names a file's licence must be among the first few.
@@ -63,6 +64,10 @@ pub fn check(root: &Path) -> Result<Vec<Case>> {
     check(
         "each picture is that of its transcript",
         book::stale_pictures(root)?,
+    );
+    check(
+        "the page of the rules counts the edges that prove each",
+        rules::miscounted(root),
     );
     check("each source file names its licence", licences(root, &files));
     check("no path of somebody's machine", machine_paths(root, &files));
