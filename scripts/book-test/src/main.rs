@@ -8,6 +8,7 @@
 //! person to look at. Chromium is started without a window; it reads the pages as files, and needs no network.
 
 mod browser;
+mod map;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -37,7 +38,7 @@ const CONTRAST: f64 = 4.5;
 type Complaints = Vec<String>;
 type Test = fn(&Browser, &Book) -> Result<Complaints>;
 
-const TESTS: [(&str, Test); 7] = [
+const TESTS: [(&str, Test); 9] = [
     (
         "every page loads without an error or a failed request",
         loads,
@@ -54,6 +55,14 @@ const TESTS: [(&str, Test); 7] = [
     ),
     ("each timeline has its text alternative", alternatives),
     ("nothing overflows at 400 pixels", overflow),
+    (
+        "each edge of the map is reached by its buttons, on a telephone",
+        map::edges,
+    ),
+    (
+        "the map is for keyboards, screen readers and both themes",
+        map::readers,
+    ),
 ];
 
 /// The pages of the book.

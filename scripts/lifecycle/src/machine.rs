@@ -368,7 +368,7 @@ impl Machine {
         Ok(())
     }
 
-    /// `kernel/module/main.c`: `delete_module()`, then `core.c`: `klp_module_going()`.
+    /// `delete_module()` (`kernel/module/main.c`), then `klp_module_going()` (`kernel/livepatch/core.c`).
     fn rmmod_target(&mut self, target: usize) -> Result {
         if target == ALPHA && self.s.task != Nowhere {
             return Err("EAGAIN");
@@ -379,7 +379,7 @@ impl Machine {
         Ok(())
     }
 
-    /// `kernel/module/main.c`: `delete_module()` of a livepatch; klp frees what replaced objects still hold.
+    /// `delete_module()` (`kernel/module/main.c`) of a livepatch; klp frees what replaced objects still hold.
     fn rmmod(&mut self, patch: Patch) -> Result {
         if self.s.patches[patch as usize].module == Module::Live {
             return Err("EAGAIN");

@@ -238,12 +238,19 @@ pub fn actions(state: &State) -> Vec<Action> {
                 found.extend(fails.map(|object| Action::Insmod(patch, Some(object))));
             }
             Module::Idle => found.push(Action::Rmmod(patch)),
-            Module::Live => found.extend([
-                Action::Rmmod(patch),
-                Action::Enabled(patch, false),
-                Action::Enabled(patch, true),
-                Action::Force(patch),
-            ]),
+            Module::Live => {
+                found.extend([
+                    Action::Rmmod(patch),
+                    Action::Enabled(patch, false),
+                    Action::Force(patch),
+                ]);
+                // Of a livepatch below another, `klp_check_stack_func()` (`kernel/livepatch/transition.c`) looks for the one below
+                // it, which is not there, and takes for it what lies before `struct klp_ops`: what comes of it is chance.
+                let reverses = state.transition == Some((patch, Target::Unpatched));
+                if !reverses || state.func_stack(ALPHA).last() == Some(&patch) {
+                    found.push(Action::Enabled(patch, true));
+                }
+            }
         }
     }
     for target in [ALPHA, BETA] {
