@@ -117,9 +117,11 @@
 
     const follow = () => {
         const hash = decodeURIComponent(location.hash.slice(1));
-        const words = document.getElementById(hash)?.dataset.path ?? hash;
-        take(words.split(","));
+        const way = document.getElementById(hash)?.dataset.path;
+        take((way ?? hash).split(","));
         show();
+        // The browser has gone to the line that names the way.
+        if (way) root.scrollIntoView();
     };
 
     const live = make("div");

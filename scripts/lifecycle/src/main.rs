@@ -57,7 +57,7 @@ fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<map::Logs> {
     let modules = env::var_os("KLP_MODULES_DIR")
         .context("KLP_MODULES_DIR names the folder with lifecycle_*.ko")?;
     let mut walker = Walker::new(graph, Path::new(&modules))?;
-    let start = Instant::now();
+    let (start, pinned) = (Instant::now(), walker.pinned());
     let mut logs = map::Logs::new();
     let mut steps = 0;
     for way in ways {
@@ -71,7 +71,7 @@ fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<map::Logs> {
         logs.len(),
         graph.edges(),
         start.elapsed().as_secs(),
-        walker.pinned()
+        walker.pinned() - pinned
     );
     Ok(logs)
 }

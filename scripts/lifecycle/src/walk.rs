@@ -108,6 +108,13 @@ impl<'a> Walker<'a> {
             log,
             parked: None,
         };
+        // Copies that an earlier walk has pinned are not in the way.
+        for patch in PATCHES {
+            let there = |dir: &str, name: &str| Path::new(dir).join(name).exists();
+            while there("/sys/module", &walker.name(patch)) && !there(SYSFS, &walker.name(patch)) {
+                walker.pinned[patch as usize] += 1;
+            }
+        }
         ensure!(
             walker.seen() == wanted(&graph.states[0]),
             "something of ours is loaded already"
