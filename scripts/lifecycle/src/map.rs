@@ -160,3 +160,25 @@ pub fn keep(graph: &Graph, logs: &Logs, file: &Path, write: bool) -> Result<()> 
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::enumerate;
+
+    /// What the tour has recorded is what the machine says: without a kernel, so that neither changes alone.
+    #[test]
+    fn the_kept_map_is_that_of_the_machine() {
+        let graph = enumerate("").unwrap();
+        let mut logs = Logs::new();
+        for (at, ways) in graph.ways.iter().enumerate() {
+            for (nr, way) in ways.iter().enumerate() {
+                logs.insert((at, nr), way.shown.log.clone());
+            }
+        }
+        let file = "../../selftests/expected/lifecycle.json";
+        keep(&graph, &logs, Path::new(file), false).unwrap();
+        logs.entry((0, 0)).or_default().push("other".to_owned());
+        assert!(keep(&graph, &logs, Path::new(file), false).is_err());
+    }
+}
