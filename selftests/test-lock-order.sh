@@ -5,17 +5,18 @@
 # cannot see that wait, so test_klp_lock_order teaches it; then each sample's callbacks run once.
 #
 # xtask: modules=asm-trampoline,deferred-work,failing-pre-patch,function-fix,netdev-features,selftests
-# xtask: modules=shadow-data,state-handover,sysctl-update nics=2
+# xtask: modules=shadow-data,state-handover,syscall-compat,sysctl-update nics=2
 
 . "$(dirname "$0")/functions.sh"
 . "$(dirname "$0")/lock_order.sh"
 
-SAMPLES=(asm_trampoline deferred_work failing_pre_patch function_fix netdev_features shadow_data state_handover "sysctl_update when=pre"
-	"sysctl_update when=post")
+SAMPLES=(asm_trampoline deferred_work failing_pre_patch function_fix netdev_features shadow_data state_handover syscall_compat
+	"sysctl_update when=pre" "sysctl_update when=post")
 
 require_config CONFIG_PROVE_LOCKING=y
 under_rtnl_needs
 require_command python3
+require_module veth mac802154_hwsim
 require_ko test_klp_lock_order asm_target "${SAMPLES[@]%% *}"
 ktap_plan $((1 + ${#SAMPLES[@]}))
 load_mod test_klp_lock_order
@@ -53,17 +54,21 @@ once()
 	local mod=$1 target
 
 	load_lp "$@"
-	for target in asm_target veth; do
+	for target in asm_target veth mac802154_hwsim; do
 		load_mod "$target"
 		unload_mod "$target"
 	done
+	unload_mod mac802154
 	disable_lp "$mod"
 	unload_mod "$mod"
 	load_mod asm_target
+	load_mod mac802154_hwsim
 	load_lp "$@"
 	disable_lp "$mod"
 	unload_mod "$mod"
 	unload_mod asm_target
+	unload_mod mac802154_hwsim
+	unload_mod mac802154
 	no_splat
 }
 
