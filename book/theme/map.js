@@ -70,12 +70,13 @@
     };
 
     const log = way => {
-        const lines = (way ? way[2] : []).map(nr => {
+        if (!way) return "";
+        const lines = way[2].map(nr => {
             const line = make("span", `${map.lines[nr]}\n`);
             if (callback.test(map.lines[nr])) line.className = "callback";
             return line;
         });
-        return make("pre", null, make("code", way ? `% ${command(way)}\n` : "", ...lines));
+        return make("pre", null, make("code", `% ${command(way)}\n`, ...lines));
     };
 
     const button = (text, act, name) => {
