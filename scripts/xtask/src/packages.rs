@@ -55,7 +55,7 @@ pub fn ask(args: &KernelArgs, function: &str, object: Option<&str>) -> Result<()
 /// `cargo xtask new NAME …`.
 pub fn new(args: &KernelArgs, name: &str, what: &NewArgs) -> Result<()> {
     let out = what.out.as_ref().map(std::path::absolute).transpose()?;
-    let place = [paths::root().into(), out.unwrap_or_default()];
+    let place = [paths::root(), out.unwrap_or_default()];
     if let Some(kind) = &what.kind {
         let mut command = package(args, "preflight")?;
         return become_it(command.arg("kind").args(place).args([name, kind]));
