@@ -2,6 +2,7 @@
 
 //! What an invariant can see of an edge.
 
+use crate::machine::REFUSED;
 use crate::world::Action;
 use crate::world::Patch;
 use crate::world::Ran;
@@ -75,6 +76,11 @@ impl Edge<'_> {
 
     pub fn is_done(&self) -> bool {
         self.shown.errno.is_none()
+    }
+
+    /// With its errno, and nothing has changed.
+    pub fn is_refused_by_pre_patch(&self) -> bool {
+        self.shown.errno == Some(REFUSED) && self.to == self.from
     }
 
     /// The livepatch was being replaced here.

@@ -172,7 +172,7 @@ pub const ALL: [Invariant; 20] = [
             let Action::Insmod(_, Some(_)) = e.action else {
                 return None;
             };
-            Some(e.shown.errno == Some("ENODEV") && e.to == e.from)
+            Some(e.is_refused_by_pre_patch())
         },
     ),
     on_edges(
@@ -183,7 +183,7 @@ pub const ALL: [Invariant; 20] = [
             let Action::InsmodTarget(_, Some(_)) = e.action else {
                 return None;
             };
-            Some(e.shown.errno == Some("ENODEV") && e.to == e.from)
+            Some(e.is_refused_by_pre_patch())
         },
     ),
     on_edges(

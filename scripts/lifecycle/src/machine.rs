@@ -46,7 +46,8 @@ pub struct Machine {
 
 type Result = std::result::Result<(), &'static str>;
 
-const REFUSED: &str = "ENODEV";
+/// What a pre_patch that fails says.
+pub const REFUSED: &str = "ENODEV";
 
 impl Machine {
     fn act(&mut self, action: Action) -> Result {
@@ -266,12 +267,11 @@ impl Machine {
         // `transition.c`: `klp_force_transition()`.
         self.core("forcing remaining tasks to the patched state".to_owned());
         for other in self.s.list.clone() {
-            let replaced = other != patch && patch == Patch::Cumulative;
-            if if target == Unpatched {
-                other == patch
-            } else {
-                replaced
-            } {
+            let goes = match target {
+                Unpatched => other == patch,
+                Patched => other != patch && patch == Patch::Cumulative,
+            };
+            if goes {
                 self.s.patches[other as usize].forced = true;
             }
         }

@@ -76,16 +76,12 @@ fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<map::Logs> {
     Ok(logs)
 }
 
-/// A walk that `seed` chooses: SplitMix64.
+/// A walk that `seed` chooses.
 fn random(graph: &Graph, seed: u64) -> impl Iterator<Item = usize> + '_ {
-    let (mut at, mut state) = (0_usize, seed);
+    let (mut at, mut random) = (0_usize, fastrand::Rng::with_seed(seed));
     std::iter::from_fn(move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let ways = &graph.ways[at];
-        let way = (z ^ (z >> 31)) as usize % ways.len();
+        let way = random.usize(..ways.len());
         at = ways[way].to;
         Some(way)
     })

@@ -111,12 +111,10 @@ impl Machine {
                 *self.object(patch, object) = Object::default();
             }
         }
-        for object in self
-            .objects(patch)
-            .into_iter()
-            .filter(|_| target == Unpatched)
-        {
-            self.object(patch, object).patched = false;
+        if target == Unpatched {
+            for object in self.objects(patch) {
+                self.object(patch, object).patched = false;
+            }
         }
         for object in self.objects(patch) {
             if !self.object(patch, object).loaded {

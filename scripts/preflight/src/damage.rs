@@ -28,14 +28,8 @@ pub fn run(
     time: Duration,
     seed: u64,
 ) -> Result<[u64; 2], Vec<u8>> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    // Marsaglia's xorshift.
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % below.max(1) as u64) as usize
-    };
+    let mut lot = fastrand::Rng::with_seed(seed);
+    let mut random = |below: usize| lot.usize(..below.max(1));
     let usual = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let end = Instant::now() + time;
