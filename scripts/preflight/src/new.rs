@@ -173,8 +173,7 @@ fn in_house(house: &Path, stem: &str, sample: Sample, made: &mut Vec<PathBuf>) -
         &summary,
         text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1),
     )
-    .context("writing the book's summary")?;
-    Ok(())
+    .context("writing the book's summary")
 }
 
 fn alone(
