@@ -6,11 +6,13 @@
 //! than one names them all in front: `R8 R9: …`. The results are those of the last run of
 //! each test, which `cargo xtask test` keeps.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
 use console::style;
 use console::Style;
+use serde::Deserialize;
 
 use crate::ktap::Verdict;
 use crate::paths;
@@ -47,8 +49,9 @@ pub fn run() -> Result<()> {
 /// The rows of the table in the book whose last column is not how many edges of the map prove the rule.
 pub fn miscounted(root: &Path) -> Vec<String> {
     let page = read_lossy(&root.join("book/src/model/rules.md"));
+    let edges = edges(root);
     let rows = (1..=RULES.len()).filter_map(|rule| {
-        let edges = edges(root, rule)?;
+        let edges = edges.get(&format!("R{rule}"))?;
         let begin = format!("| [R{rule}](");
         let row = page.lines().find(|line| line.starts_with(&begin));
         let right = row.is_some_and(|row| row.ends_with(&format!("| {edges} |")));
@@ -57,11 +60,17 @@ pub fn miscounted(root: &Path) -> Vec<String> {
     rows.collect()
 }
 
-/// How many edges of the map prove a rule.
-fn edges(root: &Path, rule: usize) -> Option<u64> {
+/// How many edges of the map prove each rule.
+fn edges(root: &Path) -> BTreeMap<String, u64> {
+    #[derive(Deserialize)]
+    struct Map {
+        rules: BTreeMap<String, u64>,
+    }
+
     let map = read_lossy(&root.join("selftests/expected/lifecycle.json"));
-    let map: serde_json::Value = serde_json::from_str(&map).ok()?;
-    map["rules"][format!("R{rule}")].as_u64()
+    serde_json::from_str(&map)
+        .map(|Map { rules }| rules)
+        .unwrap_or_default()
 }
 
 /// The rules that a case's name carries, counted from 1.
@@ -96,6 +105,7 @@ fn proofs(record: &Run, rule: usize) -> Vec<(&Suite, &Case)> {
 fn table(record: &Run) -> String {
     let mut text = String::new();
     let mut proved = 0;
+    let edges = edges(&paths::root());
     for (nr, sentence) in RULES.iter().enumerate() {
         let rule = nr + 1;
         let proofs = proofs(record, rule);
@@ -106,7 +116,7 @@ fn table(record: &Run) -> String {
             "{} {sentence}\n",
             style(format!("{:<4}", format!("R{rule}"))).bold()
         ));
-        if let Some(edges) = edges(&paths::root(), rule) {
+        if let Some(edges) = edges.get(&format!("R{rule}")) {
             text.push_str(&format!("     {edges} edges of the map\n"));
         }
         if proofs.is_empty() {
