@@ -10,27 +10,11 @@
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
-#include <linux/wait.h>
+
+#include "../gate.h"
 
 int lifecycle_alpha_enter(int (*wait)(void));
 
-static DECLARE_WAIT_QUEUE_HEAD(gate);
-static bool open = true;
-
-static int open_set(const char *val, const struct kernel_param *kp)
-{
-	int ret = param_set_bool(val, kp);
-
-	wake_up_all(&gate);
-	return ret;
-}
-
-static const struct kernel_param_ops open_ops = {
-	.set = open_set,
-	.get = param_get_bool,
-};
-
-module_param_cb(open, &open_ops, &open, 0644);
 MODULE_PARM_DESC(open, "N holds readers of /proc/lifecycle_alpha_park up");
 
 static int lifecycle_alpha_pass(void)
@@ -38,10 +22,9 @@ static int lifecycle_alpha_pass(void)
 	return 0;
 }
 
-/* A livepatch transition sends its fake signal after a while, which only a killable sleep outlasts. */
 static int lifecycle_alpha_park(void)
 {
-	return wait_event_killable(gate, READ_ONCE(open));
+	return wait_for_open();
 }
 
 /* The function that livepatches replace; 0 stands for the original. Not static: its declaration must stay what it is. */
