@@ -3,9 +3,10 @@
 //! A livepatch for code that ftrace cannot reach: assembly, and a function in Rust.
 //!
 //! `asm_target` computes an Internet checksum in assembly and loses the carries, and a percentage in Rust, which is 0
-//! up to 99. Neither has a call to `__fentry__`, so the kernel refuses to patch them (see `asm_naive.rs`). The third
-//! routine is the kernel's own: `rdmsr_safe_regs()` serves the register ioctl of `/dev/cpu/*/msr`, which shall not give
-//! away the processor's serial number any more; nor shall `read()` of that file, which goes another way.
+//! up to 99. Neither has a call to `__fentry__`, so the kernel refuses to patch them (see `asm_naive.rs` in
+//! selftests/modules/naive). The third routine is the kernel's own: `rdmsr_safe_regs()` serves the register ioctl of
+//! `/dev/cpu/*/msr`, which shall not give away the processor's serial number any more; nor shall `read()` of that
+//! file, which goes another way.
 //!
 //! ```text
 //! # insmod asm_target.ko

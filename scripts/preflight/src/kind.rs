@@ -34,10 +34,10 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        // A build in the folder leaves others; how it does not work is not to be copied.
-        if is_source(&name) && !name.contains("_naive.") {
+        // A build in the folder leaves others.
+        if is_source(&name) {
             let text = fs::read_to_string(folder.join(&name)).with_context(reading)?;
-            files.push((name, without_naive(&text)));
+            files.push((name, text));
         }
     }
     let kbuild = files.iter().find(|(name, _)| name == "Kbuild");
@@ -79,17 +79,6 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
     })
 }
 
-/// Without the module of that name, and what is said of it.
-fn without_naive(text: &str) -> String {
-    let lines = text
-        .split_inclusive('\n')
-        .filter(|line| !(line.starts_with('#') && line.contains("_naive ")));
-    let words = lines
-        .flat_map(|line| line.split_inclusive(' '))
-        .filter(|word| !word.ends_with("_naive "));
-    words.collect()
-}
-
 fn is_source(name: &str) -> bool {
     let source = ["rs", "h", "c", "S", "toml"];
     matches!(name, "Kbuild" | "Makefile")
@@ -120,12 +109,6 @@ fn replace_word(text: &str, old: &str, new: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_wrong_is_not_copied() {
-        let text = "# a_naive is wrong.\nklp-m := a a_naive a_target\n";
-        assert_eq!(without_naive(text), "klp-m := a a_target\n");
-    }
 
     #[test]
     fn only_whole_names_are_replaced() {
