@@ -5,6 +5,7 @@
 //! - `kallsyms`: `/proc/kallsyms`.
 //! - `traced`: `available_filter_functions_addrs` of tracefs, the places where ftrace, and so a `klp_func`, may be.
 //! - `blacklist`: that of kprobes, which `klp::Redirect` is bound to.
+//! - `text`: the code as it runs, behind its address.
 //! - `btf`: `/sys/kernel/btf/vmlinux`, with the prototypes.
 //!
 //! Of modules that are not loaded their files tell the same.
@@ -26,6 +27,7 @@ use btf_rs::Type;
 use walkdir::DirEntry;
 use walkdir::WalkDir;
 
+use crate::convention::Text;
 use crate::dwarf;
 use crate::module;
 use crate::prototype::Prototype;
@@ -44,6 +46,23 @@ cat /proc/kallsyms > "$to/kallsyms"
 cat /sys/kernel/tracing/available_filter_functions_addrs > "$to/traced"
 cat /sys/kernel/debug/kprobes/blacklist > "$to/blacklist"
 cat /sys/kernel/btf/vmlinux > "$to/btf"
+python3 - > "$to/text" << 'EOF'
+import os, struct, sys
+places = {name: int(at, 16) for at, _, name, *_ in map(str.split, open("/proc/kallsyms"))}
+begin, end = places["_stext"], places["_etext"]
+if os.path.exists("/proc/kcore"):
+    core = os.open("/proc/kcore", os.O_RDONLY)
+    start, = struct.unpack("Q", os.pread(core, 8, 32))
+    size, count = struct.unpack("HH", os.pread(core, 4, 54))
+    for i in range(count):
+        offset, at, _, length = struct.unpack("4Q", os.pread(core, 32, start + i * size + 8))
+        if at <= begin < at + length:
+            sys.stdout.buffer.write(struct.pack("Q", begin))
+            while begin < end:
+                data = os.pread(core, min(end - begin, 1 << 20), offset + begin - at)
+                sys.stdout.buffer.write(data)
+                begin += len(data)
+EOF
 "#;
 
 /// A kernel's answers.
@@ -53,8 +72,9 @@ pub struct Facts {
     pub source: PathBuf,
     /// Where modules are looked for.
     modules: Vec<PathBuf>,
-    kallsyms: String,
-    traced: BTreeSet<u64>,
+    pub kallsyms: String,
+    pub traced: BTreeSet<u64>,
+    pub text: Text,
     blacklist: String,
     btf: Btf,
     /// What vmlinux and its modules export; `None` where the build left no list.
@@ -69,7 +89,7 @@ impl Facts {
                 .with_context(|| format!("{name} is not set: run it as `cargo xtask ask`"))
         };
         let dir = PathBuf::from(given("KLP_FACTS")?);
-        if !dir.join("btf").exists() {
+        if !dir.join("text").exists() {
             ask(&dir)?;
         }
         let read = |name: &str| {
@@ -84,6 +104,7 @@ impl Facts {
             modules: vec![given("KLP_MODULES")?.into()],
             kallsyms: text("kallsyms")?,
             traced: symbols::addresses(&text("traced")?),
+            text: Text::new(read("text")?),
             blacklist: text("blacklist")?,
             btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
             exported: fs::read_to_string(given("KLP_SYMVERS")?).ok().map(|text| {
@@ -133,11 +154,13 @@ impl Facts {
         good.into_iter().map(|(_, name)| name.to_owned()).collect()
     }
 
-    /// May no kprobe be on it?
-    pub fn is_blacklisted(&self, name: &str) -> bool {
-        self.blacklist
-            .lines()
-            .any(|line| line.rsplit('\t').next() == Some(name))
+    /// May no kprobe be on it? Of several names of one routine the list has one.
+    pub fn is_blacklisted(&self, name: &str, address: Option<u64>) -> bool {
+        self.blacklist.lines().any(|line| {
+            let (range, listed) = line.split_once('\t').unwrap_or((line, ""));
+            let begin = range.split('-').next().and_then(symbols::number);
+            listed == name || begin.is_some_and(|begin| Some(begin) == address)
+        })
     }
 
     /// May a module use it?

@@ -9,6 +9,7 @@ use Grade::Warning;
 use Grade::Wrong;
 
 use crate::calls;
+use crate::convention;
 use crate::facts::Code;
 use crate::facts::Facts;
 use crate::module;
@@ -242,7 +243,7 @@ fn callbacks(all: &mut Findings, image: &Image<'_>, table: &Table) {
 pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched) -> Result<()> {
     let symbol = format!("{}:{}", entry.object, entry.function);
     let symbols = code.symbols(&entry.function)?;
-    let is_blacklisted = facts.is_blacklisted(&entry.function);
+    let is_blacklisted = facts.is_blacklisted(&entry.function, symbols.address);
     let refused = match entry.redirect {
         true => redirected(&symbols, is_blacklisted),
         false => replaced(entry, &symbols, is_blacklisted),
@@ -255,6 +256,14 @@ pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched
         ),
         Some(text) => all.say(Refused, &symbol, text),
         None => {}
+    }
+    let address = symbols.address.filter(|_| entry.redirect);
+    if let Some(why) = address.and_then(|address| convention::own(facts, address)) {
+        all.say(
+            Wrong,
+            &symbol,
+            format!("{why}; that is no routine in the C calling convention: replace its callers"),
+        );
     }
     let clones = symbols.clones.join(", ");
     if !clones.is_empty() && symbols.code > 0 {

@@ -8,6 +8,7 @@
 
 mod ask;
 mod calls;
+mod convention;
 mod damage;
 mod dwarf;
 mod facts;
@@ -70,6 +71,10 @@ fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
             let object = object.first().copied();
             let made = new::run(&facts, &place(root, out), name, &wish, object)?;
             Ok(u8::from(!made))
+        }
+        ["assembly"] => {
+            print!("{}", convention::table(&facts)?);
+            Ok(0)
         }
         ["translate", file] => Ok(u8::from(!translate::run(&facts, file)?)),
         ["preflight", "--json", files @ ..] => preflight(&mut facts, files, "", true),

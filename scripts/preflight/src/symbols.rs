@@ -36,6 +36,8 @@ pub struct Symbols {
     /// How many symbols have the name, and how many of them are code.
     pub all: usize,
     pub code: usize,
+    /// Where the first code of that name is, in vmlinux.
+    pub address: Option<u64>,
     /// How many of them ftrace reaches.
     pub traced: usize,
     /// Some are freed when the kernel, or the module, has started.
@@ -58,14 +60,33 @@ pub fn symbol(line: &str) -> Option<(&str, char, &str, Option<&str>)> {
 /// The numbers that lines begin with.
 pub fn addresses(text: &str) -> BTreeSet<u64> {
     let words = text.lines().filter_map(|line| line.split(' ').next());
-    words
-        .filter_map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok())
-        .collect()
+    words.filter_map(number).collect()
 }
 
 /// May ftrace be at a function's beginning, or behind its ENDBR? Names will not do: several symbols may be one function.
 pub fn is_traced(traced: &BTreeSet<u64>, address: &str) -> bool {
-    u64::from_str_radix(address, 16).is_ok_and(|at| traced.range(at..at + 16).next().is_some())
+    number(address).is_some_and(|at| traced.range(at..at + 16).next().is_some())
+}
+
+/// The code of vmlinux that `address` is in, and where the next begins.
+pub fn around(kallsyms: &str, address: u64) -> (&str, u64) {
+    let (mut begin, mut end, mut name) = (0, u64::MAX, "");
+    for line in kallsyms.lines() {
+        let Some((at, 't' | 'T' | 'w' | 'W', symbol, None)) = symbol(line) else {
+            continue;
+        };
+        match number(at) {
+            Some(at) if at > address => end = end.min(at),
+            Some(at) if at > begin => (begin, name) = (at, symbol),
+            _ => {}
+        }
+    }
+    (name, end)
+}
+
+/// As the kernel writes an address, with 0x or without.
+pub fn number(address: &str) -> Option<u64> {
+    u64::from_str_radix(address.trim_start_matches("0x"), 16).ok()
 }
 
 /// The addresses of what is freed when the kernel has started; as text of one length they have the order of numbers.
@@ -95,6 +116,7 @@ pub fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbo
             symbols.clones.push(name.to_owned());
         }
     }
+    symbols.address = addresses.first().and_then(|address| number(address));
     symbols.traced = addresses.iter().filter(|a| is_traced(traced, a)).count();
     let init = init_text(kallsyms);
     symbols.init = addresses.iter().any(|address| init.contains(address));
@@ -138,6 +160,7 @@ fa0 t once\t[module]
         let once = Symbols {
             all: 1,
             code: 1,
+            address: Some(0xf30),
             traced: 1,
             init: false,
             clones: vec!["once.isra.0".to_owned()],
@@ -146,5 +169,6 @@ fa0 t once\t[module]
         assert_eq!((of("twice").code, of("twice").traced), (2, 1));
         assert_eq!((of("data").all, of("data").code), (1, 0));
         assert!(of("early").init);
+        assert_eq!(around(KALLSYMS, 0xf25), ("twice", 0xf30));
     }
 }

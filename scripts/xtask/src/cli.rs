@@ -146,9 +146,13 @@ pub enum Command {
     ///
     /// Exit status: 0 it can, 1 it cannot.
     Ask {
-        function: String,
+        #[arg(required_unless_present = "assembly")]
+        function: Option<String>,
         /// `vmlinux` or a module; without it the first that has the function
         object: Option<String>,
+        /// Print a table of the kernel's routines in assembly: which of them a redirect can stand for
+        #[arg(long, conflicts_with = "function")]
+        assembly: bool,
     },
     /// Make a livepatch of a function, with test and chapter, that changes nothing until you do
     New {

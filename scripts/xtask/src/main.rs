@@ -90,7 +90,9 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Tidy => tidy::run(),
         Command::Shell(options) => shell::run(kernel, options),
         Command::Bench { what } => packages::bench(kernel, what),
-        Command::Ask { function, object } => packages::ask(kernel, function, object.as_deref()),
+        Command::Ask {
+            function, object, ..
+        } => packages::ask(kernel, function.as_deref(), object.as_deref()),
         Command::New { name, what } => packages::new(kernel, name, what),
         Command::Translate { patch } => packages::translate(kernel, patch),
         Command::Preflight { modules, json } => packages::preflight(kernel, modules, *json),

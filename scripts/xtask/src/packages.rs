@@ -46,10 +46,13 @@ pub fn bench(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
     become_it(command.args(words))
 }
 
-/// `cargo xtask ask FUNCTION [OBJECT]`.
-pub fn ask(args: &KernelArgs, function: &str, object: Option<&str>) -> Result<()> {
+/// `cargo xtask ask FUNCTION [OBJECT]`; of all assembly without a function.
+pub fn ask(args: &KernelArgs, function: Option<&str>, object: Option<&str>) -> Result<()> {
     let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    become_it(command.arg("ask").arg(function).args(object))
+    match function {
+        Some(function) => become_it(command.arg("ask").arg(function).args(object)),
+        None => become_it(command.arg("assembly")),
+    }
 }
 
 /// `cargo xtask new NAME …`.
