@@ -186,7 +186,9 @@ def verdicts(entries):
 def fates(entries):
     info, others = addresses()
     others |= {f"end-{distance}": info + PAGE - distance for distance in range(0, 32)}
-    others["gone"] = gone = pages(1)
+    gone = pages(1)
+    # At once behind the call that could write there: what a check remembers must not count.
+    others = {"gone": gone} | others
     for entry in entries:
         libc.mprotect(gone, PAGE, PROT_READ | PROT_WRITE)
         if CALLS[entry](os.P_PID, dead_child(), gone, os.WEXITED):
