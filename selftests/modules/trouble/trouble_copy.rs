@@ -4,7 +4,6 @@
 
 use kernel::{
     bindings::seq_file,
-    ffi::c_int,
     seq_file::SeqFile,
     seq_print, //
 };
@@ -19,16 +18,15 @@ klp::livepatch! {
         "trouble_target" {
             functions: [
                 // SAFETY: Disassembled, the copy takes the file alone; the replacement writes a line, as it does.
-                unsafe fn "trouble_sum.specialized.1"(*mut seq_file) -> c_int = sum,
+                unsafe fn "trouble_sum.constprop.0"(*mut seq_file) = sum,
             ],
         },
     ],
     // ANCHOR_END: objects
 }
 
-unsafe extern "C" fn sum(m: *mut seq_file) -> c_int {
+unsafe extern "C" fn sum(m: *mut seq_file) {
     // SAFETY: The callers of the old function pass a file that they own for the duration of the call.
     let m = unsafe { SeqFile::from_raw(m) };
     seq_print!(m, "sum 42\n");
-    0
 }

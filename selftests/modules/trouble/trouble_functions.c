@@ -12,7 +12,6 @@
 #include "trouble_twin.h"
 
 int trouble_quota(void);
-int trouble_sum(struct seq_file *m, int (*next)(int));
 int trouble_inlined_show(struct seq_file *m);
 int trouble_notrace(void);
 
@@ -42,14 +41,13 @@ noinline int trouble_inlined_show(struct seq_file *m)
 
 // ANCHOR: specialised
 /* noinline keeps it from being copied into its caller, not from being copied. */
-noinline int trouble_sum(struct seq_file *m, int (*next)(int))
+static noinline void trouble_sum(struct seq_file *m, int (*next)(int))
 {
 	int sum = 0;
 
 	for (int i = 1; i; i = next(i))
 		sum += i;
 	seq_printf(m, "sum %d\n", sum);
-	return 0;
 }
 
 static int up_to_four(int i)
@@ -80,7 +78,7 @@ static noinline int trouble_twin(void)
 	return READ_ONCE(share) - 1;
 }
 
-int trouble_first(void)
+noinline int trouble_first(void)
 {
 	return trouble_twin();
 }
