@@ -17,7 +17,7 @@ use crate::original::{
     self,
     Original, //
 };
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 use crate::redirect::{
     self,
     Redirect, //
@@ -216,7 +216,7 @@ impl Ops {
     }
 
     /// The author's table of an object that has redirects as well.
-    #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+    #[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
     pub const fn redirected<T: Redirected>() -> Self {
         Self {
             raw: bindings::klp_callbacks {
@@ -274,7 +274,7 @@ unsafe extern "C" fn aim_then_pre_patch<T: Wrapping>(obj: *mut bindings::klp_obj
 }
 
 /// An object with redirects; [`livepatch!`](crate::livepatch!) implements it.
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 pub trait Redirected: 'static {
     /// The author's callbacks.
     const OPS: Ops;
@@ -285,10 +285,10 @@ pub trait Redirected: 'static {
 
 /// Trampolines of an object with redirects, with the duty of [`Stateless`], around those of the author. To whom the
 /// redirects are as the functions: in force from before his `post_patch` to after his `pre_unpatch`.
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 struct WithRedirects<T: Redirected>(core::marker::PhantomData<T>);
 
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 #[expect(clippy::missing_safety_doc, reason = "the duty stands at the type")]
 impl<T: Redirected> WithRedirects<T> {
     unsafe extern "C" fn pre_patch(obj: *mut bindings::klp_object) -> c_int {

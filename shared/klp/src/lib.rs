@@ -62,13 +62,13 @@ mod object;
 mod original;
 mod param;
 mod patch;
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 mod redirect;
 mod saved;
 mod shadow;
 mod slot;
 mod state;
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 mod symbol;
 mod syscall;
 mod sysfs;
@@ -94,7 +94,7 @@ pub use param::{
     ParamValue, //
 };
 pub use patch::Livepatch;
-#[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+#[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 pub use redirect::Redirect;
 pub use saved::Saved;
 pub use shadow::{
@@ -108,10 +108,12 @@ pub use state::{
     SystemState, //
 };
 #[cfg(all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "x86_64"))]
-pub use syscall::{
-    ia32_syscall_args,
-    syscall_args, //
-};
+pub use syscall::ia32_syscall_args;
+#[cfg(all(
+    CONFIG_ARCH_HAS_SYSCALL_WRAPPER,
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub use syscall::syscall_args;
 pub use sysfs::{
     Attribute,
     Folder, //
@@ -147,7 +149,7 @@ pub mod internal {
             StatesEnd, //
         },
     };
-    #[cfg(all(CONFIG_KPROBES, CONFIG_X86_64))]
+    #[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
     pub use crate::{
         callbacks::Redirected,
         redirect::Redirect, //
@@ -162,13 +164,13 @@ pub mod internal {
     };
 }
 
-/// Refused: kernel probes that redirect are known for x86-64 only.
-#[cfg(not(all(CONFIG_KPROBES, CONFIG_X86_64)))]
+/// Refused: kernel probes that redirect are known for these two alone.
+#[cfg(not(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64))))]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! redirects {
     ($($_:tt)*) => {
-        compile_error!("livepatch!: `redirects` needs x86-64 and CONFIG_KPROBES")
+        compile_error!("livepatch!: `redirects` needs x86-64 or arm64, and CONFIG_KPROBES")
     };
 }
 
@@ -189,11 +191,26 @@ macro_rules! originals {
                 ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? $(as $original:ident)? = $new:expr
         ),* $(,)? ] $($rest:tt)*
     }) => {
-        $($(
-            compile_error!(concat!(
-                "livepatch!: `as ", stringify!($original), "` needs x86-64 and CONFIG_HAVE_STATIC_CALL"
-            ));
-        )?)*
+        const _: () = {
+            let originals: &[&str] = &[$( $(#[$attr])* { stringify!($($original)?) } ),*];
+            let mut i = 0;
+            while i < originals.len() {
+                assert!(
+                    originals[i].is_empty(),
+                    "livepatch!: `as` needs x86-64 and CONFIG_HAVE_STATIC_CALL: elsewhere a replacement is the whole function"
+                );
+                i += 1;
+            }
+        };
+        $( $crate::originals!(@one [$($original)?] [$(#[$attr])*] ($($arg),*) $(-> $ret)?); )*
+    };
+    (@one [] $($_:tt)*) => {};
+    (@one [$original:ident] [$(#[$attr:meta])*] ($($arg:ty),*) $(-> $ret:ty)?) => {
+        // So that the compiler does not complain of the call too.
+        $(#[$attr])*
+        extern "C" {
+            fn $original($(_: $arg),*) $(-> $ret)?;
+        }
     };
     ($($_:tt)*) => {};
 }

@@ -66,7 +66,7 @@ use bindings::synchronize_rcu_tasks;
 /// - `ENOENT`: the object has no such symbol;
 /// - `EMLINK`: it has several;
 /// - `EINVAL`: the kernel allows no probe there: `noinstr`, entry code, `NOKPROBE_SYMBOL()`, no code at all;
-/// - `EBUSY`: ftrace does reach it, so that the livepatch core can and should patch it;
+/// - `EBUSY`: ftrace does reach it, so that the livepatch core can and should patch it (told on x86-64 only);
 /// - `EPERM`: root has switched all probes off;
 /// - `EAGAIN`: the object's removal has begun; afterwards the patch can be loaded;
 /// - `ENOMEM`.
@@ -87,8 +87,8 @@ use bindings::synchronize_rcu_tasks;
 ///
 /// It keeps to the C calling convention. Many routines of `arch/x86/lib` do not: their callers are inline assembly that
 /// expects registers to survive which any C or Rust function overwrites, silently. Names that are known for it
-/// (`__sw_hweight32`, `__get_user_4`, `rep_movs_alternative`, …) do not compile; for others look at the callers. Often
-/// `ALTERNATIVE` has removed the calls anyway.
+/// (`__sw_hweight32`, `__get_user_4`, `rep_movs_alternative`, …; on arm64 `__hwasan_tag_mismatch`) do not compile; for others look at
+/// the callers. Often `ALTERNATIVE` has removed the calls anyway.
 ///
 /// The probe stands on the first instruction behind an `ENDBR`. Look at the disassembly: callers that jump behind the
 /// first instruction are not redirected, and a loop that comes back to it would leave the routine in its midst. Of Rust
@@ -103,6 +103,11 @@ use bindings::synchronize_rcu_tasks;
 /// - A call made while the processor is in the handler of another probe gets the old routine, also one from an NMI that
 ///   hit such a handler; the log tells how many, when the patch is disabled. So does every call while root has switched all
 ///   probes off through `kprobes/enabled` in debugfs: the log tells that, too, and the redirect is back when they are on.
+///
+/// # arm64
+///
+/// Written by the kernel's source (`arch/arm64/kernel/probes/kprobes.c`) and compiled; nobody has run it. The probe stands on the very
+/// first instruction there.
 ///
 /// [`synchronize_rcu_tasks()`]: srctree/include/linux/rcupdate.h
 ///
@@ -201,10 +206,15 @@ impl Redirect {
 
     /// Whether the breakpoint is in its place: not while all probes of the kernel are switched off, of which nobody is told.
     fn has_breakpoint(&self) -> bool {
-        const INT3: u8 = 0xcc;
+        /// `INT3`
+        #[cfg(CONFIG_X86_64)]
+        const BREAKPOINT: bindings::kprobe_opcode_t = 0xcc;
+        /// `BRK64_OPCODE_KPROBES` of `arch/arm64/include/asm/debug-monitors.h`
+        #[cfg(CONFIG_ARM64)]
+        const BREAKPOINT: bindings::kprobe_opcode_t = 0xd420_0080;
         // SAFETY: By the type invariant, which the callers see to, the probe is registered: `addr` is text of the object,
         // which is readable, and loaded while its callbacks run.
-        unsafe { (*self.raw.get()).addr.cast::<u8>().read_volatile() == INT3 }
+        unsafe { (*self.raw.get()).addr.read_volatile() == BREAKPOINT }
     }
 
     /// Of the probes that are registered, those without effect are logged.
@@ -223,7 +233,7 @@ impl Redirect {
 
 /// Whether the routine is known to be called with registers in use that the C calling convention gives away.
 const fn has_own_convention(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 9] = [
+    const PREFIXES: [&[u8]; 10] = [
         b"__sw_hweight",
         b"__get_user_",
         b"__put_user_",
@@ -233,6 +243,7 @@ const fn has_own_convention(name: &[u8]) -> bool {
         b"__raw_callee_save_",
         b"__x86_",
         b"this_cpu_cmpxchg",
+        b"__hwasan_",
     ];
     const SUFFIX: &[u8] = b"_thunk";
 
@@ -346,7 +357,15 @@ unsafe extern "C" fn enter(probe: *mut bindings::kprobe, regs: *mut bindings::pt
         return 0;
     }
     // SAFETY: The registers are those of the caller, which is about to enter the routine.
-    unsafe { (*regs).ip = redirect.new as c_ulong };
+    #[cfg(CONFIG_X86_64)]
+    unsafe {
+        (*regs).ip = redirect.new as c_ulong;
+    }
+    // SAFETY: As above. All members of the union begin as this one does (arch/arm64/include/asm/ptrace.h).
+    #[cfg(CONFIG_ARM64)]
+    unsafe {
+        (*regs).__bindgen_anon_1.user_regs.pc = redirect.new as u64;
+    }
     // The registers are set: do not run the probed instruction.
     1
 }

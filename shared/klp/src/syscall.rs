@@ -2,7 +2,8 @@
 
 //! What the functions of a system call are called, and where its arguments are.
 //!
-//! Header: [`arch/x86/include/asm/syscall_wrapper.h`](srctree/arch/x86/include/asm/syscall_wrapper.h)
+//! Headers: [`arch/x86/include/asm/syscall_wrapper.h`](srctree/arch/x86/include/asm/syscall_wrapper.h),
+//! [`arch/arm64/include/asm/syscall_wrapper.h`](srctree/arch/arm64/include/asm/syscall_wrapper.h)
 
 #[cfg(CONFIG_ARCH_HAS_SYSCALL_WRAPPER)]
 use kernel::{
@@ -26,8 +27,10 @@ use kernel::{
 /// | `(ia32_syscall getpgid)` | 32-bit programs, where it is the same | `CONFIG_IA32_EMULATION` | [`ia32_syscall_args`] |
 /// | `(x32_syscall waitid)` | x32 programs, where that is another function | `CONFIG_X86_X32_ABI` | [`syscall_args`] |
 ///
-/// What is there with an option has `#[cfg(…)]` in front of it. Other architectures have `(syscall …)` alone here; arm64, riscv and
-/// powerpc add no entry for ordinary calls.
+/// What is there with an option has `#[cfg(…)]` in front of it.
+///
+/// arm64 has `(syscall …)`, which serves 32-bit programs too, and with `CONFIG_COMPAT` `(compat_syscall …)` where that is another
+/// function; all of them read arguments by [`syscall_args`]. Other architectures have `(syscall …)` alone here, and no [`syscall_args`].
 ///
 /// # Examples
 ///
@@ -50,7 +53,7 @@ macro_rules! syscall_name {
         concat!("__ia32_sys_", stringify!($name))
     };
     (compat_syscall $name:ident) => {
-        concat!("__ia32_compat_sys_", stringify!($name))
+        concat!($crate::compat_prefix!(), "compat_sys_", stringify!($name))
     };
     (x32_syscall $name:ident) => {
         concat!("__x64_compat_sys_", stringify!($name))
@@ -73,12 +76,21 @@ pub unsafe extern "C" fn syscall(_regs: *const pt_regs) -> c_long {
     0
 }
 
-/// The arguments of a call by a 64-bit or x32 program, as its entry reads them.
+/// The arguments of a call by a 64-bit or x32 program, and on arm64 by any, as its entry reads them.
 ///
 /// Nobody changes them while the call runs. What a pointer among them leads to, a thread of the program may change at any time.
-#[cfg(all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "x86_64"))]
+#[cfg(all(
+    CONFIG_ARCH_HAS_SYSCALL_WRAPPER,
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub fn syscall_args(regs: &pt_regs) -> [usize; 6] {
-    [regs.di, regs.si, regs.dx, regs.r10, regs.r8, regs.r9]
+    #[cfg(target_arch = "x86_64")]
+    let args = [regs.di, regs.si, regs.dx, regs.r10, regs.r8, regs.r9];
+    // SAFETY: Both members of the union begin with these numbers (arch/arm64/include/asm/ptrace.h).
+    #[cfg(target_arch = "aarch64")]
+    let args =
+        core::array::from_fn(|i| unsafe { regs.__bindgen_anon_1.user_regs.regs[i] } as usize);
+    args
 }
 
 /// The arguments of a call by a 32-bit program, as its entry reads them: of each register the lower half.
@@ -90,7 +102,7 @@ pub fn ia32_syscall_args(regs: &pt_regs) -> [u32; 6] {
 }
 
 macro_rules! prefix {
-    ($($cfg:meta => $prefix:literal),+ $(,)?) => {
+    ($($cfg:meta => $prefix:literal $compat:literal),+ $(,)?) => {
         $(
             /// What stands before `sys_`.
             #[cfg($cfg)]
@@ -101,17 +113,27 @@ macro_rules! prefix {
                     $prefix
                 };
             }
+
+            /// What stands before `compat_sys_`.
+            #[cfg($cfg)]
+            #[doc(hidden)]
+            #[macro_export]
+            macro_rules! compat_prefix {
+                () => {
+                    $compat
+                };
+            }
         )+
     };
 }
 
 prefix! {
-    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "x86_64") => "__x64_",
-    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "aarch64") => "__arm64_",
-    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "s390x") => "__s390x_",
-    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "riscv64") => "__riscv_",
+    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "x86_64") => "__x64_" "__ia32_",
+    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "aarch64") => "__arm64_" "__arm64_",
+    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "s390x") => "__s390x_" "__s390x_",
+    all(CONFIG_ARCH_HAS_SYSCALL_WRAPPER, target_arch = "riscv64") => "__riscv_" "__riscv_",
     not(all(
         CONFIG_ARCH_HAS_SYSCALL_WRAPPER,
         any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "s390x", target_arch = "riscv64")
-    )) => "",
+    )) => "" "",
 }
