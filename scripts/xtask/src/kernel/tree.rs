@@ -20,11 +20,10 @@ use crate::host;
 const OPTIONS: &str = "CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\nCONFIG_RUST=y\n";
 
 /// What a finished build of a kernel with Rust leaves.
-const FILES: [&str; 6] = [
+const FILES: [&str; 5] = [
     "rust/libcore.rmeta",
     "rust/libkernel.rmeta",
     "rust/libpin_init.rmeta",
-    "scripts/target.json",
     "include/generated/rustc_cfg",
     "Module.symvers",
 ];
@@ -74,12 +73,19 @@ pub fn check(dir: &Path) -> Result<Kernel> {
         .join("source")
         .canonicalize()
         .unwrap_or_else(|_| build.clone());
-    let clang = options.get("CC_IS_CLANG") == Some(&"y");
+    let has = |option| options.get(option) == Some(&"y");
+    let mut make_args = Vec::new();
+    if has("CC_IS_CLANG") {
+        make_args.push(llvm());
+    }
+    if has("ARM64") {
+        make_args.push("ARCH=arm64".to_owned());
+    }
     Ok(Kernel {
         key: format!("{release}-{}", digest(&[&build.to_string_lossy()])),
         image: build.join(IMAGE),
         vmlinux: Some(build.join("vmlinux")),
-        make_args: if clang { vec![llvm()] } else { Vec::new() },
+        make_args,
         build,
         source,
         release,
