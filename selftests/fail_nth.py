@@ -3,6 +3,7 @@
 """Load a livepatch again and again, and each time let something else fail: an allocation, or a call.
 
     fail_nth.py [OPTION…] FILE.ko [PARAMETER=VALUE…]
+    insmod fault.ko calls=$(fail_nth.py --calls)        # before
 
 Each time the load must either succeed, and then do what it does otherwise, or fail with an errno; either
 way nothing may be left behind, and a later load must work. "Nothing" is: the loaded modules with their users,
@@ -13,17 +14,13 @@ the livepatches, the kprobes, the functions that ftrace has its hands on, and wh
   gro=NAME         whether that network device has generic receive offload
 All of it is read here and no program is started for it: there are thousands of points.
 
-Four sweeps (--sweep, several with a comma between; KIND/STEP tries only every STEPth point, the last one first):
-  init      allocations of the task that loads, from the module's init on: the livepatch core, the callbacks
-  loader    allocations of the task that loads, from the system call on: the whole module loader as well
-  complete  allocations wherever the transition ends, usually a kworker: post_patch and post_unpatch
-  calls     calls of the task that loads, of the functions in CALLS; needs --fail-call
+Three sweeps:
+  allocations  of the task that loads, from the system call on: the module loader, the livepatch core, the callbacks
+  calls        of the task that loads, of the functions in CALLS
+  complete     allocations wherever the transition ends, usually a kworker: post_patch and post_unpatch
+The module fault does it, and says what it spares.
 
-The first two count allocations with /proc/self/fail-nth. That counter belongs to one task, so for the third one
-the injection's own `space` is used: so many bytes may be allocated, then one allocation fails. Calls fail by the
-module fail_call, since the kernel's own fail_function takes only functions that are declared for it.
-
-Prints a line for each point that was tried, and at the end of a sweep one that adds them up, both as KEY=VALUE.
+Prints a line for each point, and at the end of a sweep one that adds them up, both as KEY=VALUE.
 Exit status: 0 all is well; 1 something was left, or did not work; 2 wrong usage.
 """
 
@@ -32,7 +29,6 @@ import collections
 import ctypes
 import errno
 import fcntl
-import functools
 import itertools
 import os
 import shutil
@@ -45,13 +41,14 @@ import time
 
 DEBUGFS = "/sys/kernel/debug"
 LIVEPATCH = "/sys/kernel/livepatch"
+FAULT = "/sys/module/fault/parameters"
 FINIT_MODULE = 313  # x86-64
 DELETE_MODULE = 176
 MCL_CURRENT, MCL_FUTURE = 1, 2
 
 # Functions on the way from insmod to "patching complete" that can fail, and what they return then: what the livepatch
-# core and callbacks call, and the steps of the module loader. One that a kernel has inlined is told as no_such_function;
-# its callers are there.
+# core and callbacks call, and the steps of the module loader. One that a kernel has inlined, or more than once, is told as
+# no_such_function; its callers are there.
 CALLS = {
     # kernel/livepatch: core.c, patch.c, transition.c
     "klp_init_patch": -errno.ENOMEM,
@@ -117,59 +114,35 @@ def wait_for(what, condition):
     raise Wrong(f"{what}: still not so after {patience} s")
 
 
-@functools.cache
-def functions():
-    """The kernel's own functions, each with the places where one of that name begins."""
-    found = collections.defaultdict(list)
-    for address, kind, name, *module in map(str.split, open("/proc/kallsyms")):
-        if kind in "tTwW" and not module:
-            found[name].append(int(address, 16))
-    return found
+def calls():
+    """What the module fault wants to know of CALLS: where each begins, 0 for one that is not there, or not once."""
+    found = collections.defaultdict(set)
+    for line in open("/proc/kallsyms"):
+        address, kind, name, *module = line.split()
+        if kind in "tTwW" and not module and name in CALLS:
+            found[name].add(int(address, 16))
+    return [sum(found[name]) if len(found[name]) == 1 else 0 for name in CALLS]
 
 
-def range_of(symbol):
-    """Where the code of a kernel function begins and ends."""
-    places = functions()
-    start = places[symbol][0]
-    return start, min(address for address in itertools.chain(*places.values()) if address > start)
+class Fault:
+    """The module fault: what fails, and when."""
 
+    def __init__(self):
+        self.calls = list(map(int, read(f"{FAULT}/calls").split(",")))
+        self.files = {
+            name: os.open(f"{FAULT}/{name}", os.O_RDWR) for name in ("address", "retval", "pid", "nth")
+        }
+        self.set(nth=0)
 
-class Injection:
-    """failslab and fail_page_alloc, put back at the end."""
+    def set(self, **values):
+        for name, value in values.items():
+            os.pwrite(self.files[name], str(value).encode(), 0)
 
-    WANTED = {
-        # Every allocation may fail, also one that could wait for memory.
-        "failslab": {"ignore-gfp-wait": "N", "cache-filter": "N"},
-        "fail_page_alloc": {"ignore-gfp-wait": "N", "ignore-gfp-highmem": "N", "min-order": "0"},
-    }
-
-    def __init__(self, below, not_below):
-        """Faults only below the function `below`, if there is one, and not below `not_below`."""
-        self.old = {}
-        start, end = range_of(below) if below else (0, 2**64 - 1)
-        reject_start, reject_end = range_of(not_below) if not_below else (0, 0)
-        for name, wanted in self.WANTED.items():
-            common = {
-                "probability": 0,
-                "interval": 1,
-                "times": -1,
-                "space": 0,
-                "verbose": 0,
-                "task-filter": "N",
-                "stacktrace-depth": 32,
-                "require-start": hex(start),
-                "require-end": hex(end),
-                "reject-start": hex(reject_start),
-                "reject-end": hex(reject_end),
-            }
-            for file, value in {**common, **wanted}.items():
-                path = f"{DEBUGFS}/{name}/{file}"
-                self.old[path] = read(path).strip()
-                write(path, value)
-
-    def restore(self):
-        for path, value in self.old.items():
-            write(path, value)
+    def disarm(self):
+        """How many more it would have taken."""
+        left = int(os.pread(self.files["nth"], 16, 0))
+        self.set(nth=0)
+        return left
 
 
 class Module:
@@ -180,27 +153,16 @@ class Module:
         self.dir = tempfile.mkdtemp(prefix="fail_nth.")
         self.path = shutil.copy(ko, self.dir)
         subprocess.run(["strip", "--strip-debug", self.path], stderr=subprocess.DEVNULL, check=False)
-        self.fail_nth = os.open("/proc/self/fail-nth", os.O_RDWR)
-        self.make_it_fail = os.open("/proc/self/make-it-fail", os.O_RDWR)
 
-    def insmod(self, nth=0, for_fail_call=True):
-        """Load it, and let the nth allocation fail. Answers (errno or 0, how many more it would have taken)."""
+    def insmod(self):
+        """Load it. Answers an errno, or 0."""
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        nth = str(nth).encode()
-        # Nothing but the system call comes between.
-        os.pwrite(self.make_it_fail, b"1" if for_fail_call else b"0", 0)
-        os.pwrite(self.fail_nth, nth, 0)
         ret = libc.syscall(FINIT_MODULE, fd, self.params, 0)
         error = ctypes.get_errno() if ret else 0
-        left = int(os.pread(self.fail_nth, 16, 0))
-        os.pwrite(self.fail_nth, b"0", 0)
-        os.pwrite(self.make_it_fail, b"0", 0)
         os.close(fd)
-        return error, left
+        return error
 
     def forget(self):
-        os.close(self.fail_nth)
-        os.close(self.make_it_fail)
         shutil.rmtree(self.dir)
 
     def rmmod(self):
@@ -226,32 +188,6 @@ class Module:
         if os.path.isdir(self.folder()):
             write(f"{self.folder()}/enabled", 0)
             wait_for(f"end of {self.name}", lambda: not os.path.exists(self.folder()))
-
-
-class FailCall:
-    """Lets the nth call of a function fail, for as long as it is entered. Afterwards `calls` says how many there were."""
-
-    def __init__(self, ko, address, retval, nth):
-        self.module = Module(ko, [f"address={address:#x}", f"retval={retval}", f"nth={nth}"])
-        self.calls = None
-
-    def __enter__(self):
-        error, _ = self.module.insmod(for_fail_call=False)
-        if error:
-            self.module.forget()
-            raise Wrong(f"{self.module.name} {self.module.params.value.decode()}: {os.strerror(error)}")
-        return self
-
-    def __exit__(self, *_):
-        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(log, 0, os.SEEK_END)
-        self.module.rmmod()
-        self.module.forget()
-        while self.calls is None:
-            line = os.read(log, 8192).decode(errors="replace")
-            if "fail_call: calls: " in line:
-                self.calls = int(line.split()[-1])
-        os.close(log)
 
 
 def watched(watch):
@@ -293,38 +229,29 @@ def snapshot(watch):
     ]
 
 
-def compare(what, wanted, seen):
-    if seen != wanted:
-        gone = "; ".join(line for line in wanted if line not in seen)
-        new = "; ".join(line for line in seen if line not in wanted)
-        raise Wrong(f"{what}: missing: {gone or 'nothing'}; too much: {new or 'nothing'}")
-
-
 class Sweep:
     def __init__(self, args):
         self.args = args
+        self.fault = Fault()
         self.module = Module(args.ko, args.params)
         self.seen = collections.Counter()
-        self.kind, self.step = None, 1
         self.off = snapshot(args.watch)
         self.on = None
 
     def check_off(self, what):
         wait_for(f"{self.module.name} is gone", lambda: not os.path.exists(f"/sys/module/{self.module.name}"))
+        self.check(what, self.off)
+
+    def check(self, what, wanted):
         seen = snapshot(self.args.watch)
-        if seen != self.off:
+        if seen != wanted:
             # What a kworker still has to do.
             time.sleep(0.5)
             seen = snapshot(self.args.watch)
-        compare(what, self.off, seen)
-
-    def check_on(self, what):
-        seen = snapshot(self.args.watch)
-        if seen != self.on:
-            # As above.
-            time.sleep(0.5)
-            seen = snapshot(self.args.watch)
-        compare(what, self.on, seen)
+        if seen != wanted:
+            gone = "; ".join(line for line in wanted if line not in seen)
+            new = "; ".join(line for line in seen if line not in wanted)
+            raise Wrong(f"{what}: missing: {gone or 'nothing'}; too much: {new or 'nothing'}")
 
     def unload(self):
         self.module.disable()
@@ -332,29 +259,37 @@ class Sweep:
 
     def plain(self, what):
         """A load without a fault works."""
-        error, _ = self.module.insmod()
-        if error:
-            raise Wrong(f"{what}: {errno.errorcode.get(error, error)}")
+        self.load(what)
         self.module.wait_enabled()
         if self.on is None:
             # What a kworker still has to do.
             time.sleep(0.5)
             self.on = snapshot(self.args.watch)
-        self.check_on(what)
+        self.check(what, self.on)
         self.unload()
         self.check_off(what)
 
-    def in_task(self):
-        """Each point, or every so many, the last one first: there the callbacks are."""
-        most = 1 << 20
-        error, left = self.module.insmod(most)
+    def load(self, what):
+        error = self.module.insmod()
         if error:
-            raise Wrong(f"without a fault: {errno.errorcode.get(error, error)}")
+            raise Wrong(f"{what}: {errno.errorcode.get(error, error)}")
+
+    def insmod(self, nth):
+        """Let the nth fail. Answers (errno or 0, how many more it would have taken)."""
+        self.fault.set(nth=nth)
+        error = self.module.insmod()
+        return error, self.fault.disarm()
+
+    def in_task(self):
+        """Each point, the last one first: there the callbacks are."""
+        most = 1 << 20
+        self.fault.set(nth=most)
+        self.load("without a fault")
+        points = most - self.fault.disarm()
         self.module.wait_enabled()
         self.unload()
-        points = most - left
-        for nth in range(points, 0, -self.step):
-            error, left = self.module.insmod(nth)
+        for nth in range(points, 0, -1):
+            error, left = self.insmod(nth)
             # Where some are left, this load had a few less than the one that was counted.
             self.judge(f"point={nth}", error, reached=not left)
         return points
@@ -362,24 +297,19 @@ class Sweep:
     def in_calls(self):
         """Each call of each function."""
         points = 0
-        places = functions()
-        for name, retval in CALLS.items():
-            if len(places[name]) != 1:
-                print(f"call={name} result={'ambiguous' if places[name] else 'no_such_function'}", flush=True)
+        for (name, retval), address in zip(CALLS.items(), self.fault.calls):
+            if not address:
+                print(f"call={name} result=no_such_function", flush=True)
                 continue
+            self.fault.set(address=address, retval=retval)
             for nth in itertools.count(1):
-                with FailCall(self.args.fail_call, places[name][0], retval, nth) as fail:
-                    error, _ = self.module.insmod()
-                    if not error:
-                        self.module.wait_enabled()
-                reached = fail.calls >= nth
-                if error or reached:
-                    points += 1
-                    self.judge(f"call={name}:{nth}", error, reached)
-                if not reached:
-                    if not error:
-                        self.unload()
+                error, left = self.insmod(nth)
+                if left and not error:
+                    self.module.wait_enabled()
+                    self.unload()
                     break
+                points += 1
+                self.judge(f"call={name}:{nth}", error, reached=not left)
         return points
 
     def judge(self, where, error, reached):
@@ -394,90 +324,65 @@ class Sweep:
         print(f"{where} result={result}", flush=True)
         if error:
             self.check_off(f"{where}, refused with {result}")
-            if self.args.next and self.kind != "loader":
+            if self.args.next:
                 self.plain(f"{where}, the load after it")
         else:
             self.module.wait_enabled()
-            self.check_on(f"{where}, loaded in spite")
+            self.check(f"{where}, loaded in spite", self.on)
             self.unload()
             self.check_off(f"{where}, loaded in spite, then unloaded")
 
     def at_completion(self):
-        """So many bytes are there, then one allocation fails, in the load or in the unload."""
-        attr = f"{DEBUGFS}/failslab"
-        points = set()
+        """Each point, of the load and of the unload."""
+        points = 0
         for phase in ("post_patch", "post_unpatch"):
-            space = 0
-            while True:
-                faulty = phase == "post_patch"
-                if faulty:
-                    self.arm(attr, space)
-                error, _ = self.module.insmod()
-                if error:
-                    raise Wrong(f"{phase}: {errno.errorcode.get(error, error)}")
+            for nth in itertools.count(1):
+                if phase == "post_patch":
+                    self.fault.set(nth=nth)
+                self.load(f"{phase}:{nth}")
                 self.module.wait_enabled()
-                if not faulty:
-                    self.arm(attr, space)
+                if phase == "post_unpatch":
+                    self.fault.set(nth=nth)
                     self.module.disable()
-                hit = read(f"{attr}/times").strip() == "0"
-                before = space - int(read(f"{attr}/space"))
-                write(f"{attr}/probability", 0)
+                left = self.fault.disarm()
                 self.unload()
-                self.check_off(f"{phase}, {before} bytes before")
-                if not hit:
+                self.check_off(f"{phase}:{nth}")
+                if left:
                     break
-                if (phase, before) not in points:
-                    points.add((phase, before))
-                    self.seen["went on"] += 1
-                    print(f"point={phase}:{before} result=went_on", flush=True)
-                space += 32
-        return len(points)
-
-    @staticmethod
-    def arm(attr, space):
-        write(f"{attr}/space", space)
-        write(f"{attr}/times", 1)
-        write(f"{attr}/probability", 100)
+                points += 1
+                self.seen["went_on"] += 1
+                print(f"point={phase}:{nth} result=went_on", flush=True)
+        return points
 
     def run(self):
         self.plain("before the sweeps")
-        for word in self.args.sweep.split(","):
-            self.kind, _, step = word.partition("/")
-            self.step = int(step or 1)
-            self.one(self.kind)
+        self.one("allocations", self.in_task, os.getpid())
+        self.one("calls", self.in_calls, os.getpid())
+        self.one("complete", self.at_completion, 0)
         # After all of them it still works.
         self.plain("after the sweeps")
 
-    def one(self, kind):
-        sweep, *where = {
-            "init": (self.in_task, "do_init_module", None),
-            "loader": (self.in_task, None, None),
-            # ftrace needs memory to let go of a function; the core answers with a WARN when there is none.
-            "complete": (self.at_completion, "klp_complete_transition", "klp_unpatch_objects"),
-            "calls": (self.in_calls, None, None),
-        }[kind]
+    def one(self, name, sweep, pid):
         self.seen.clear()
-        injection = Injection(*where)
-        try:
-            points = sweep()
-        finally:
-            injection.restore()
-        tried = sum(self.seen.values())
-        results = " ".join(f"{name.replace(' ', '_')}={count}" for name, count in sorted(self.seen.items()))
-        print(f"sweep={kind} every={self.step} points={points} tried={tried} {results}", flush=True)
+        self.fault.set(pid=pid, address=0, retval=0)
+        points = sweep()
+        results = " ".join(f"{name}={count}" for name, count in sorted(self.seen.items()))
+        print(f"sweep={name} points={points} {results}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sweep", metavar="KIND[/STEP],…", default="init")
     parser.add_argument("--next", action="store_true", help="a load without a fault after each refused one")
-    parser.add_argument("--fail-call", metavar="FILE.ko", help="the module that lets calls fail")
+    parser.add_argument("--calls", action="store_true", help="print what the module fault wants to know, and end")
     parser.add_argument("--watch", action="append", default=[], help="what must be the same before and after")
-    parser.add_argument("ko")
+    parser.add_argument("ko", nargs="?")
     parser.add_argument("params", nargs="*")
     args = parser.parse_args()
-    if "calls" in args.sweep and not args.fail_call:
-        parser.error("--sweep calls needs --fail-call")
+    if args.calls:
+        print(*calls(), sep=",")
+        return
+    if not args.ko or not os.path.isdir(FAULT):
+        parser.error("needs a FILE.ko and the module fault")
     libc.mlockall(MCL_CURRENT | MCL_FUTURE)
     sweep = Sweep(args)
     try:

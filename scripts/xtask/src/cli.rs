@@ -28,9 +28,8 @@ pub struct Cli {
 /// Which kernel the modules are built for and run on.
 #[derive(Args, Clone)]
 pub struct KernelArgs {
-    /// Which kernel: `stock`, Debian's image that this was tested with; `own`, a small one built here with fault
-    /// injection; `debug`, that one with the kernel's checkers; a release of Debian's, as `uname -r` says it; or the folder
-    /// in which you have built one
+    /// Which kernel: `stock`, Debian's image that this was tested with; `own`, a small one built here; `debug`, that one
+    /// with the kernel's checkers; a release of Debian's, as `uname -r` says it; or the folder in which you have built one
     #[arg(
         long,
         env = "KDIR",
@@ -114,8 +113,7 @@ pub enum Command {
     ///
     /// With --debug only the kselftests and the kernel's own tests, all of them on the debug kernel, as `debug NAME`.
     /// Without it two of them follow where the debug kernel is built already (rules, netdev-features), and all of them,
-    /// the faults point by point and without a limit of time, with CI_FULL=1 in the environment,
-    /// which builds that kernel first.
+    /// the faults point by point, with CI_FULL=1 in the environment, which builds that kernel first.
     ///
     /// `upstream-rust` is the kernel's own livepatch selftests on our modules, `upstream-c`, which runs only when it is
     /// named, the same on the kernel's: `test upstream` runs both.

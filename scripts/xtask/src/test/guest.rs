@@ -53,8 +53,7 @@ const STARTED_MARK: &str = "@xtask-processes-started=";
 /// its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of `selftests/settings`.
 /// `clock=real` is for what needs processors that run at once; all else runs in virtual time, and has one processor.
 /// `package=lifecycle` builds a program of this workspace before, which the script finds in its `PATH`.
-/// `kernel=own` needs what a distribution's kernel has not, fault injection for example. `when=named` is left out where
-/// no pattern names it.
+/// `kernel=own` is about what our own kernel's compiler does. `when=named` is left out where no pattern names it.
 ///
 /// `shards=N` makes N suites of it, each with `KLP_SHARD=I/N`, from which the script knows what to leave to the others.
 ///
