@@ -291,14 +291,17 @@ impl Code<'_> {
 
 /// Boots the kernel once; the folder is whole or not there.
 fn ask(dir: &Path) -> Result<()> {
-    let aside = dir.with_extension("new");
-    let _ = fs::remove_dir_all(&aside);
-    fs::create_dir_all(&aside).with_context(|| format!("creating {}", aside.display()))?;
+    let parent = dir.parent().context("the facts have no folder")?;
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    // Another checkout may ask at the same time.
+    let aside = tempfile::tempdir_in(parent)
+        .with_context(|| format!("creating a folder in {}", parent.display()))?;
+    let aside = aside.path();
     fs::write(aside.join("ask"), ASK).context("writing the guest's script")?;
     eprintln!("asking the kernel for its functions, for once");
     let status = xtask()?
         .args(["shell", "--no-build", "--writable"])
-        .arg(&aside)
+        .arg(aside)
         .arg("--")
         .args([
             "bash".as_ref(),
@@ -312,7 +315,7 @@ fn ask(dir: &Path) -> Result<()> {
         bail!("the guest that was to tell of its functions ended with {status}");
     }
     let _ = fs::remove_dir_all(dir);
-    fs::rename(&aside, dir).with_context(|| format!("writing {}", dir.display()))
+    fs::rename(aside, dir).with_context(|| format!("writing {}", dir.display()))
 }
 
 /// `module`'s file below `folder`, whatever it is packed by.

@@ -83,40 +83,28 @@ struct On<'a> {
 
 /// The kernels of a run that chooses among all suites, each with all that may run on it.
 fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
-    let on = |args: &KernelArgs, prefix, wanted: &dyn Fn(&Script) -> bool| On {
+    let on = |args: &KernelArgs, prefix, host, wanted: &dyn Fn(&Script) -> bool| On {
         args: args.clone(),
         prefix,
         scripts: scripts.iter().filter(|script| wanted(script)).collect(),
-        host: false,
+        host,
         kernel: OnceLock::new(),
         modules: OnceLock::new(),
     };
     let debug = args.with("debug");
+    let choice = args.choice();
     let mut found = Vec::new();
+    let is_debug = choice == Choice::Own { debug: true };
+    if !is_debug {
+        found.push(on(args, "", true, &|_| true));
+    }
+    // Of somebody's own kernel there is but one.
+    let may_debug = !matches!(choice, Choice::Dir(_));
     let full = std::env::var(guest::FULL).is_ok_and(|value| value == "1");
-    let (mut some, mut all) = (false, full);
-    match args.choice() {
-        Choice::Own { debug: true } => all = true,
-        // Somebody's own kernel, of which there is but one.
-        Choice::Dir(_) => {
-            all = false;
-            found.push(on(args, "", &|_| true));
-        }
-        choice => {
-            some = Kernel::resolve(&debug).is_ok();
-            let own = choice == Choice::Own { debug: false };
-            found.push(on(args, "", &|script| own || !script.own));
-            if !own {
-                found.push(on(&args.with("own"), "", &|script| script.own));
-            }
-        }
-    }
-    if let Some(first) = found.first_mut() {
-        first.host = true;
-    }
-    if all || some {
+    let all = is_debug || may_debug && full;
+    if all || may_debug && Kernel::resolve(&debug).is_ok() {
         let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
-        found.push(on(&debug, DEBUG, &wanted));
+        found.push(on(&debug, DEBUG, false, &wanted));
     }
     found
 }
@@ -299,8 +287,7 @@ pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
 /// The suites that tell of a kernel, whichever it is.
 pub fn of_kernel() -> Result<Vec<String>> {
     let scripts = guest::scripts(&paths::root())?;
-    let of_it = scripts.into_iter().filter(|script| !script.own);
-    let mut names: Vec<String> = of_it.map(|script| script.name).collect();
+    let mut names: Vec<String> = scripts.into_iter().map(|script| script.name).collect();
     names.push("story".to_owned());
     Ok(names)
 }

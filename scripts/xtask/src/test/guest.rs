@@ -53,7 +53,7 @@ const STARTED_MARK: &str = "@xtask-processes-started=";
 /// its sample's, or all if there is no such sample. `timeout=` is in seconds, in place of that of `selftests/settings`.
 /// `clock=real` is for what needs processors that run at once; all else runs in virtual time, and has one processor.
 /// `package=lifecycle` builds a program of this workspace before, which the script finds in its `PATH`.
-/// `kernel=own` is about what our own kernel's compiler does. `when=named` is left out where no pattern names it.
+/// `when=named` is left out where no pattern names it.
 ///
 /// `shards=N` makes N suites of it, each with `KLP_SHARD=I/N`, from which the script knows what to leave to the others.
 ///
@@ -67,8 +67,6 @@ pub struct Script {
     path: PathBuf,
     /// Module folders to build first; all of them when neither the script nor its name says.
     pub modules: Option<Vec<String>>,
-    /// On our own kernel even when another one was chosen.
-    pub own: bool,
     /// A package whose program the script starts.
     pub package: Option<String>,
     /// Only when a pattern names it.
@@ -113,7 +111,6 @@ impl Script {
                 "package" => script.package = Some(value.to_owned()),
                 "panic" => script.panic = Some(value.to_owned()),
                 "clock" if value == "real" => script.clock = Clock::Real,
-                "kernel" => script.own = value == "own",
                 "when" => script.named = value == "named",
                 _ => {}
             }
@@ -434,8 +431,8 @@ mod tests {
             Some("Oops:")
         );
         assert_eq!(Script::read("# xtask: nics=1\n").modules, None);
-        let script = Script::read("# xtask: clock=real kernel=own when=named shards=2\n");
-        assert!(script.own && script.named && script.clock == Clock::Real);
+        let script = Script::read("# xtask: clock=real when=named shards=2\n");
+        assert!(script.named && script.clock == Clock::Real);
         assert_eq!(script.parts().len(), 2);
         assert_eq!(Script::read("").clock, Clock::Virtual);
     }
