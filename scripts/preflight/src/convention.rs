@@ -4,6 +4,7 @@
 //! choice. A replacement is a function in C's calling convention, and inline assembly often calls in one of its own.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -20,8 +21,8 @@ use iced_x86::Register;
 use crate::facts::Facts;
 use crate::symbols;
 
-/// Folders of the kernel's tree whose assembly C calls.
-const FOLDERS: [&str; 2] = ["arch/x86/lib", "arch/x86/entry"];
+/// Folders of arch/x86 whose assembly C calls.
+const FOLDERS: [&str; 2] = ["entry", "lib"];
 
 /// What a function may overwrite, but for its results.
 const LOST: [Register; 7] = [
@@ -137,28 +138,30 @@ fn first_use(code: Decoder<'_>, registers: &[Register]) -> Option<Register> {
 
 /// A table of Markdown: which routines can be redirected, and why not.
 pub fn table(facts: &Facts) -> Result<String> {
-    let mut rows = Vec::new();
+    let mut rows: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for folder in FOLDERS {
-        let path = facts.source.join(folder);
+        let path = facts.source.join("arch/x86").join(folder);
         let reading = || format!("reading {}", path.display());
         for entry in fs::read_dir(&path).with_context(reading)? {
             let file = entry.with_context(reading)?;
             let name = file.file_name().to_string_lossy().into_owned();
             // Thunks stand in the place of one instruction, and are no routines.
-            if name.ends_with(".S") && !name.ends_with("_32.S") && name != "retpoline.S" {
-                let source = fs::read_to_string(file.path()).with_context(reading)?;
-                let names = source.lines().filter_map(routine);
-                rows.extend(names.map(|routine| (format!("{folder}/{name}"), routine.to_owned())));
+            if !name.ends_with(".S") || name.ends_with("_32.S") || name == "retpoline.S" {
+                continue;
+            }
+            let source = fs::read_to_string(file.path()).with_context(reading)?;
+            for routine in source.lines().filter_map(routine) {
+                if let Some(verdict) = verdict(facts, routine) {
+                    let row = rows.entry((format!("{folder}/{name}"), verdict));
+                    row.or_default().insert(format!("`{routine}`"));
+                }
             }
         }
     }
-    rows.sort();
-    rows.dedup();
-    let mut text = "| file | routine | a redirect |\n|---|---|---|\n".to_owned();
-    for (file, name) in rows {
-        if let Some(verdict) = verdict(facts, &name) {
-            text += &format!("| `{file}` | `{name}` | {verdict} |\n");
-        }
+    let mut text = "| file | a redirect | routines |\n|---|---|---|\n".to_owned();
+    for ((file, verdict), routines) in rows {
+        let routines: Vec<String> = routines.into_iter().collect();
+        text += &format!("| {file} | {verdict} | {} |\n", routines.join(", "));
     }
     Ok(text)
 }
