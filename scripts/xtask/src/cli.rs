@@ -101,7 +101,7 @@ pub enum Command {
     Check,
     /// `cargo clippy` for the kernel-side crates
     Clippy,
-    /// rustdoc of `klp` and the samples
+    /// rustdoc of `klp`
     Doc,
     /// Write rust-project.json, by which an editor's rust-analyzer knows the kernel-side crates
     RustAnalyzer,
