@@ -89,6 +89,17 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         }
         None => say("in C", "BTF does not have it: read the source"),
     }
+    if object == Object::Vmlinux {
+        let exported = facts.is_exported(function);
+        say(
+            "exported",
+            if exported {
+                "yes: a module may use it"
+            } else {
+                "no"
+            },
+        );
+    }
     for line in &sources {
         say("source", line);
     }

@@ -302,7 +302,7 @@ fn replaced(entry: &Patched, symbols: &Symbols, is_blacklisted: bool) -> Option<
         _ if all == 0 => "there is no such symbol; it was inlined, is in another object, or is not configured: replace the callers",
         0 if all > 1 => return Some(format!("{all} symbols have this name; choose one by its position (`@ N`, old_sympos), in the order of /proc/kallsyms")),
         _ if position > all => return Some(format!("there is no symbol {position} of this name, but {all}; count them in /proc/kallsyms, in its order")),
-        _ if symbols.code == 0 => "it is data; change it in a callback",
+        _ if symbols.code == 0 => "it is data; change it in a callback: `new NAME --kind data`",
         _ if symbols.init && entry.object == Object::Vmlinux => "it is freed when the kernel has started; do by a callback what it should have done",
         _ if symbols.traced == 0 && is_blacklisted => "ftrace does not reach it, and no kprobe may be on it; replace the callers",
         _ if symbols.traced == 0 => "ftrace does not reach it; it is notrace, assembly or Rust: `redirects` of livepatch! may reach it, or replace the callers",

@@ -92,12 +92,12 @@ fn tell(place: &Place<'_>, stem: &str, first: &str) {
     match place {
         Place::House(_) => {
             println!("made samples/{stem}, selftests/test-{stem}.sh, book/src/samples/{stem}.md");
-            println!("next: in samples/{stem}/{module}.rs {first}, then");
+            println!("next: in samples/{stem} {first}, then");
             println!("  cargo xtask preflight {stem}\n  cargo xtask test {stem} --bless");
         }
         Place::Alone { out, .. } => {
             println!("made {}, with the crate in klp", out.display());
-            println!("next: in {module}.rs {first}, then, with what `cargo xtask kernel --make` prints behind `make`,");
+            println!("next: in {module}.rs and beside it {first}, then, with what `cargo xtask kernel --make` prints behind `make`,");
             println!("  make\n  make test IMAGE=… KLP_UPDATE_EXPECTED=1");
         }
     }

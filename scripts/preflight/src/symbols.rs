@@ -89,26 +89,35 @@ pub fn number(address: &str) -> Option<u64> {
     u64::from_str_radix(address.trim_start_matches("0x"), 16).ok()
 }
 
-/// The addresses of what is freed when the kernel has started; as text of one length they have the order of numbers.
+/// The addresses of what is freed when the kernel has started.
 pub fn init_text(kallsyms: &str) -> Range<&str> {
+    between(kallsyms, "_sinittext", "_einittext")
+}
+
+/// The addresses from one symbol to another; as text of one length they have the order of numbers.
+fn between<'a>(kallsyms: &'a str, begin: &str, end: &str) -> Range<&'a str> {
     let address = |wanted| {
         let mut found = kallsyms.lines().filter_map(symbol);
         let found = found.find(|(_, _, name, module)| *name == wanted && module.is_none());
         found.map_or("", |(address, ..)| address)
     };
-    address("_sinittext")..address("_einittext")
+    address(begin)..address(end)
 }
 
 pub fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbols {
     let mut symbols = Symbols::default();
     let mut addresses = Vec::new();
+    let init = init_text(kallsyms);
+    // The letters of some kernels call data text.
+    let text = between(kallsyms, "_stext", "_etext");
     for line in kallsyms.lines() {
         let Some((address, kind, name, None)) = symbol(line) else {
             continue;
         };
         if name == wanted {
             symbols.all += 1;
-            if matches!(kind, 't' | 'T' | 'w' | 'W') {
+            let is_text = text.contains(&address) || init.contains(&address);
+            if is_text && matches!(kind, 't' | 'T' | 'w' | 'W') {
                 symbols.code += 1;
                 addresses.push(address);
             }
@@ -118,7 +127,6 @@ pub fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbo
     }
     symbols.address = addresses.first().and_then(|address| number(address));
     symbols.traced = addresses.iter().filter(|a| is_traced(traced, a)).count();
-    let init = init_text(kallsyms);
     symbols.init = addresses.iter().any(|address| init.contains(address));
     symbols
 }
@@ -146,7 +154,8 @@ f20 t twice
 f30 T once
 f40 t once.isra.0
 f50 t once.part.0.cold
-f60 D data
+f60 T _etext
+f68 T data
 f70 T _sinittext
 f80 t early
 f90 T _einittext

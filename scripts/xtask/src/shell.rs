@@ -40,6 +40,9 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
         ));
     }
     let kernel = Kernel::ensure(args)?;
+    if !options.no_build && !kbuild::modules_dir(&kernel).exists() {
+        eprintln!("building every module, for once; --no-build does without");
+    }
     // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
     let modules = match (!options.no_build).then(|| kbuild::build(&kernel, &[])) {
         None => kbuild::modules_dir(&kernel),
