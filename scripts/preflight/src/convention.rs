@@ -3,7 +3,6 @@
 //! Which routines in assembly a redirect can stand for: judged by the kernel's text as it runs, where ALTERNATIVE has made its
 //! choice. A replacement is a function in C's calling convention, and inline assembly often calls in one of its own.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,21 +42,28 @@ pub struct Text {
     base: u64,
     bytes: Vec<u8>,
     /// Where direct calls and jumps lead, which of the two they are, and where they end.
-    ways: OnceCell<BTreeSet<(u64, u8, u64)>>,
+    ways: BTreeSet<(u64, u8, u64)>,
 }
 
 const CALL: u8 = 0xe8;
 const JUMP: u8 = 0xe9;
 
 impl Text {
-    /// From a file that begins with the address; an empty one where the kernel does not tell.
-    pub fn new(mut file: Vec<u8>) -> Text {
-        let bytes = file.split_off(file.len().min(8));
-        Text {
-            base: file.try_into().map_or(0, u64::from_le_bytes),
-            bytes,
-            ways: OnceCell::new(),
-        }
+    /// From a file that begins with the address; `None` from an empty one, which is that of a kernel that does not tell.
+    pub fn new(file: &[u8]) -> Option<Text> {
+        let (base, bytes) = file.split_first_chunk()?;
+        let base = u64::from_le_bytes(*base);
+        let codes = bytes.windows(5).zip(base + 5..);
+        let ways = codes.filter(|(code, _)| [CALL, JUMP].contains(&code[0]));
+        let ways = ways.map(|(code, end)| {
+            let way = i32::from_le_bytes([code[1], code[2], code[3], code[4]]);
+            (end.wrapping_add_signed(way.into()), code[0], end)
+        });
+        Some(Text {
+            base,
+            bytes: bytes.to_vec(),
+            ways: ways.collect(),
+        })
     }
 
     fn from(&self, address: u64) -> Decoder<'_> {
@@ -68,23 +74,15 @@ impl Text {
 
     /// Where a way of this kind to `target` ends.
     fn behind(&self, kind: u8, target: u64) -> impl Iterator<Item = u64> + '_ {
-        let ways = self.ways.get_or_init(|| {
-            let codes = self.bytes.windows(5).zip(self.base + 5..);
-            let ways = codes.filter(|(code, _)| [CALL, JUMP].contains(&code[0]));
-            ways.map(|(code, end)| {
-                let way = i32::from_le_bytes([code[1], code[2], code[3], code[4]]);
-                (end.wrapping_add_signed(way.into()), code[0], end)
-            })
-            .collect()
-        });
-        let found = ways.range((target, kind, 0)..=(target, kind, u64::MAX));
+        let found = self
+            .ways
+            .range((target, kind, 0)..=(target, kind, u64::MAX));
         found.map(|(_, _, end)| *end)
     }
 }
 
 /// What keeps a replacement in C's convention from standing for the routine of vmlinux at `address`.
-pub fn own(facts: &Facts, address: u64) -> Option<String> {
-    let text = &facts.text;
+pub fn own(facts: &Facts, text: &Text, address: u64) -> Option<String> {
     let (_, end) = symbols::around(&facts.kallsyms, address);
     if let Some(register) = first_use(text.from(address), &NO_ARGUMENT) {
         return Some(format!("it takes a value in {register:?}"));
@@ -138,6 +136,8 @@ fn first_use(code: Decoder<'_>, registers: &[Register]) -> Option<Register> {
 
 /// A table of Markdown: which routines can be redirected, and why not.
 pub fn table(facts: &Facts) -> Result<String> {
+    let code = facts.text()?;
+    let code = code.context("this kernel has no /proc/kcore, which shows its code")?;
     let mut rows: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for folder in FOLDERS {
         let path = facts.source.join("arch/x86").join(folder);
@@ -151,7 +151,7 @@ pub fn table(facts: &Facts) -> Result<String> {
             }
             let source = fs::read_to_string(file.path()).with_context(reading)?;
             for routine in source.lines().filter_map(routine) {
-                if let Some(verdict) = verdict(facts, routine) {
+                if let Some(verdict) = verdict(facts, &code, routine) {
                     let row = rows.entry((format!("{folder}/{name}"), verdict));
                     row.or_default().insert(format!("`{routine}`"));
                 }
@@ -167,17 +167,17 @@ pub fn table(facts: &Facts) -> Result<String> {
 }
 
 /// `None` where this kernel has no such routine, or has freed it.
-fn verdict(facts: &Facts, name: &str) -> Option<String> {
+fn verdict(facts: &Facts, code: &Text, name: &str) -> Option<String> {
     let symbols = symbols::in_vmlinux(&facts.kallsyms, &facts.traced, name);
     let address = symbols.address.filter(|_| !symbols.init)?;
     Some(if facts.is_blacklisted(name, Some(address)) {
         "no: no kprobe may be on it".to_owned()
     } else if symbols.traced > 0 {
         "no: ftrace reaches it".to_owned()
-    } else if let Some(why) = own(facts, address) {
+    } else if let Some(why) = own(facts, code, address) {
         format!("no: {why}")
     } else {
-        let ways = [CALL, JUMP].map(|kind| facts.text.behind(kind, address).count());
+        let ways = [CALL, JUMP].map(|kind| code.behind(kind, address).count());
         match ways.iter().sum() {
             0 => "to no effect: nothing in vmlinux calls it".to_owned(),
             1 => "yes, of one caller in vmlinux".to_owned(),
@@ -219,7 +219,7 @@ mod tests {
         // call 0x1000; nop; jmp 0x1000
         let code = [0xe8, 0xfb, 0, 0, 0, 0x90, 0xe9, 0xf5, 0, 0, 0];
         let file = [&0xf00_u64.to_le_bytes()[..], &code].concat();
-        let text = Text::new(file);
+        let text = Text::new(&file).unwrap();
         assert_eq!(text.behind(CALL, 0x1000).collect::<Vec<_>>(), [0xf05]);
         assert_eq!(text.behind(JUMP, 0x1000).collect::<Vec<_>>(), [0xf0b]);
     }

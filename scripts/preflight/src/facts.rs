@@ -74,7 +74,7 @@ pub struct Facts {
     modules: Vec<PathBuf>,
     pub kallsyms: String,
     pub traced: BTreeSet<u64>,
-    pub text: Text,
+    text: PathBuf,
     blacklist: String,
     btf: Btf,
     /// What vmlinux and its modules export; `None` where the build left no list.
@@ -104,7 +104,7 @@ impl Facts {
             modules: vec![given("KLP_MODULES")?.into()],
             kallsyms: text("kallsyms")?,
             traced: symbols::addresses(&text("traced")?),
-            text: Text::new(read("text")?),
+            text: dir.join("text"),
             blacklist: text("blacklist")?,
             btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
             exported: fs::read_to_string(given("KLP_SYMVERS")?).ok().map(|text| {
@@ -112,6 +112,13 @@ impl Facts {
                 names.map(str::to_owned).collect()
             }),
         })
+    }
+
+    /// The code of vmlinux, which is large and seldom asked for; `None` where the kernel has no /proc/kcore.
+    pub fn text(&self) -> Result<Option<Text>> {
+        let file = fs::read(&self.text);
+        let file = file.with_context(|| format!("reading {}", self.text.display()))?;
+        Ok(Text::new(&file))
     }
 
     /// Targets may be beside `module`, too.

@@ -257,13 +257,17 @@ pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched
         Some(text) => all.say(Refused, &symbol, text),
         None => {}
     }
-    let address = symbols.address.filter(|_| entry.redirect);
-    if let Some(why) = address.and_then(|address| convention::own(facts, address)) {
-        all.say(
-            Wrong,
-            &symbol,
-            format!("{why}; that is no routine in the C calling convention: replace its callers"),
-        );
+    if let Some(address) = symbols.address.filter(|_| entry.redirect) {
+        let own = |text| convention::own(facts, &text, address);
+        if let Some(why) = facts.text()?.and_then(own) {
+            all.say(
+                Wrong,
+                &symbol,
+                format!(
+                    "{why}; that is no routine in the C calling convention: replace its callers"
+                ),
+            );
+        }
     }
     let clones = symbols.clones.join(", ");
     if !clones.is_empty() && symbols.code > 0 {
