@@ -9,7 +9,6 @@
 //! mdBook passes over in silence (an anchor or a link that leads nowhere, a sample without a chapter) is an error.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -18,6 +17,7 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use regex::Captures;
 use serde_json::Value;
 
@@ -45,14 +45,13 @@ const API: &str = "book/src/generated/api";
 /// `cargo xtask book`.
 pub fn run(args: &KernelArgs, serve: bool) -> Result<()> {
     let root = paths::root();
-    create(&root.join(GENERATED))?;
+    fs::create_dir_all(root.join(GENERATED))?;
     // The pictures first: they need nothing but the transcripts.
     for (file, text) in pictures(&root)? {
         write_new(&root.join(file), &text)?;
     }
     for file in leftovers(&root)? {
-        fs::remove_file(root.join(&file))
-            .with_context(|| format!("removing {}", file.display()))?;
+        fs::remove_file(root.join(&file))?;
     }
     check_pages(&root)?;
     let (file, text) = table(args)?;
@@ -63,10 +62,7 @@ pub fn run(args: &KernelArgs, serve: bool) -> Result<()> {
         vm::tell(&command);
         let status = process::status(&mut command)?;
         if !status.success() {
-            bail!(Failure::Host(format!(
-                "mdbook serve ended with {}",
-                process::describe(status)
-            )));
+            bail!(Failure::Host(format!("mdbook serve ended with {status}")));
         }
         return Ok(());
     }
@@ -92,18 +88,18 @@ pub fn check(args: &KernelArgs) -> Result<()> {
 fn copy_api(args: &KernelArgs, root: &Path) -> Result<()> {
     let (from, to) = (cargo::doc(args)?, root.join(API));
     if to.exists() {
-        fs::remove_dir_all(&to).with_context(|| format!("removing {}", to.display()))?;
+        fs::remove_dir_all(&to)?;
     }
     process::capture(Command::new("cp").arg("-rT").args([from, to])).map(drop)
 }
 
 /// mdBook alone builds what a fresh clone of this checkout would hold.
 fn alone(root: &Path) -> Result<()> {
-    let clone = tempfile::tempdir().context("making a folder for a clone")?;
+    let clone = tempfile::tempdir()?;
     for file in tidy::files(root)? {
         let to = clone.path().join(&file);
-        create(to.parent().unwrap_or(&to))?;
-        fs::copy(root.join(&file), &to).with_context(|| format!("copying {}", file.display()))?;
+        fs::create_dir_all(to.parent().unwrap_or(&to))?;
+        fs::copy(root.join(&file), &to)?;
     }
     let mut command = Command::new("mdbook");
     command.arg("build").arg(clone.path().join("book"));
@@ -141,8 +137,7 @@ fn pictures(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
         for stem in include.captures_iter(&vm::read_lossy(&root.join(page))) {
             let stem = &stem[1];
             let log = format!("selftests/expected/{stem}.log");
-            let transcript = fs::read_to_string(root.join(&log))
-                .with_context(|| format!("{} shows a picture of {log}", page.display()))?;
+            let transcript = fs::read_to_string(root.join(&log))?;
             let file = Path::new(GENERATED).join(stem).with_extension("svg");
             found
                 .entry(file)
@@ -193,9 +188,8 @@ fn table(args: &KernelArgs) -> Result<(PathBuf, String)> {
 fn build(mut command: Command, pages: &Path) -> Result<()> {
     vm::tell(&command);
     let log = paths::target().join("xtask/book.log");
-    create(log.parent().unwrap_or(&log))?;
-    let mut said = Vec::new();
-    let status = process::logged(&mut command, &log, None, |line| said.push(line.to_owned()))?;
+    fs::create_dir_all(log.parent().unwrap_or(&log))?;
+    let (status, said) = process::transcript(&mut command, &log)?;
     if !status.success() || said.iter().any(|line| is_complaint(line)) {
         bail!(Failure::Work(format!(
             "the book has errors (log: {}):\n{}",
@@ -321,16 +315,12 @@ fn edit_template(project: &str, branch: &str) -> String {
     format!("{project}{between}/edit/{branch}/book/{{path}}")
 }
 
-fn create(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
-}
-
 /// Write `text` unless it is there already: `mdbook serve` looks at the time of a file.
 fn write_new(file: &Path, text: &str) -> Result<()> {
     if fs::read_to_string(file).ok().as_deref() == Some(text) {
         return Ok(());
     }
-    fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+    Ok(fs::write(file, text)?)
 }
 
 #[cfg(test)]
@@ -401,7 +391,7 @@ mod tests {
             ("book/src/generated/a.svg", "old"),
             ("book/src/generated/b.svg", "unused"),
         ] {
-            create(root.join(file).parent().unwrap()).unwrap();
+            fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
             fs::write(root.join(file), text).unwrap();
         }
         assert_eq!(stale_pictures(root).unwrap().len(), 2);

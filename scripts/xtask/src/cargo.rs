@@ -4,13 +4,13 @@
 //! with the flags that Kbuild itself gives rustc, and the same for an editor's rust-analyzer.
 
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::Value;
@@ -53,8 +53,7 @@ pub fn doc(args: &KernelArgs) -> Result<PathBuf> {
     let mut flags = side.flags.clone();
     flags.push("-Dwarnings".to_owned());
     for krate in ["kernel", "pin_init", "core"] {
-        flags.push("--extern-html-root-url".to_owned());
-        flags.push(format!("{krate}={KERNEL_DOCS}"));
+        flags.push(format!("--extern-html-root-url={krate}={KERNEL_DOCS}"));
     }
     let mut command = side.cargo("doc", &[])?;
     command
@@ -99,7 +98,6 @@ fn seen_from_outside(project: &Value) -> Result<String> {
 struct KernelSide {
     kernel: Kernel,
     flags: Vec<String>,
-    target: PathBuf,
 }
 
 /// A package of the workspace, as `cargo metadata` tells it.
@@ -115,22 +113,17 @@ pub struct Package {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Target {
-    kind: Vec<String>,
     src_path: PathBuf,
 }
 
 impl Package {
-    fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(&self.manifest_path)
     }
 
-    /// The file at the root of its library.
+    /// The file at the root of its library, the only thing that is made of it.
     fn root_module(&self) -> Option<&Path> {
-        let library = self
-            .targets
-            .iter()
-            .find(|t| t.kind.iter().any(|k| k == "lib"))?;
-        Some(&library.src_path)
+        Some(&self.targets.first()?.src_path)
     }
 }
 
@@ -140,17 +133,9 @@ pub fn packages() -> Result<Vec<Package>> {
     struct Workspace {
         packages: Vec<Package>,
     }
-    let text = process::capture(
-        command()
-            .args([
-                "metadata",
-                "--no-deps",
-                "--format-version",
-                "1",
-                "--manifest-path",
-            ])
-            .arg(paths::root().join("Cargo.toml")),
-    )?;
+    let mut metadata = command();
+    metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
+    let text = process::capture(metadata.current_dir(paths::root()))?;
     let workspace: Workspace =
         serde_json::from_str(&text).context("reading what cargo says of the workspace")?;
     Ok(workspace.packages)
@@ -162,12 +147,7 @@ impl KernelSide {
         // Kbuild makes the bindings that the crates include.
         kbuild::build(&kernel, &[])?;
         let flags = for_cargo(&kbuild::rustc_command(&kernel)?)?;
-        let target = kernel.build.join("scripts/target.json");
-        Ok(KernelSide {
-            kernel,
-            flags,
-            target,
-        })
+        Ok(KernelSide { kernel, flags })
     }
 
     fn target_dir(&self) -> PathBuf {
@@ -190,13 +170,11 @@ impl KernelSide {
     fn cargo(&self, verb: &str, more_flags: &[&str]) -> Result<Command> {
         let mut command = command();
         command
-            .arg(verb)
-            .arg("--manifest-path")
-            .arg(paths::root().join("Cargo.toml"))
-            .arg("--target")
-            .arg(&self.target)
+            .args([verb, "--target"])
+            .arg(self.kernel.build.join("scripts/target.json"))
             .arg("--target-dir")
-            .arg(self.target_dir());
+            .arg(self.target_dir())
+            .current_dir(paths::root());
         // A sample has no item for others, so rustdoc would show none, and take its time.
         let crates = self.crates()?.into_iter();
         for package in crates.filter(|package| verb != "doc" || package.name == "klp") {
@@ -262,16 +240,15 @@ fn for_cargo(command: &str) -> Result<Vec<String>> {
 /// The kernel's crates, as the kernel's own generator describes them to rust-analyzer.
 fn kernel_project(kernel: &Kernel) -> Result<Value> {
     // An empty module folder: without one the generator lists every driver in Rust too.
-    let dir = tempfile::tempdir().context("creating a folder for rust-analyzer's description")?;
-    fs::write(dir.path().join("Kbuild"), "").context("writing an empty Kbuild")?;
+    let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("Kbuild"), "")?;
     let mut command = kernel.make();
     command
         .arg("--silent")
         .arg(format!("M={}", dir.path().display()))
         .arg("rust-analyzer");
     process::capture(&mut command)?;
-    let text = fs::read_to_string(dir.path().join("rust-project.json"))
-        .context("reading what the kernel's rust-analyzer target has written")?;
+    let text = fs::read_to_string(dir.path().join("rust-project.json"))?;
     serde_json::from_str(&text).context("reading rust-project.json")
 }
 
@@ -281,10 +258,8 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
         .as_array_mut()
         .context("rust-project.json has no crates")?;
     let index = |crates: &[Value], name: &str| {
-        crates
-            .iter()
-            .position(|c| c["display_name"] == name)
-            .with_context(|| format!("the kernel's rust-project.json has no crate {name}"))
+        let place = crates.iter().position(|c| c["display_name"] == name);
+        place.with_context(|| format!("the kernel's rust-project.json has no crate {name}"))
     };
     let mut deps = Vec::new();
     for name in ["core", "kernel", "pin_init", "zerocopy", "zerocopy_derive"] {

@@ -63,15 +63,12 @@ pub fn samples() -> Result<Vec<Sample>> {
         let manifest = &package.manifest_path;
         let livepatch = Livepatch::deserialize(livepatch)
             .with_context(|| format!("[package.metadata.livepatch] of {}", manifest.display()))?;
-        let dir = manifest.parent().context("a manifest without a folder")?;
+        let dir = package.dir().to_path_buf();
+        let stem = dir.file_name().unwrap_or_default();
         found.push(Sample {
-            stem: dir
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            stem: stem.to_string_lossy().into_owned(),
             description: package.description.unwrap_or_default(),
-            dir: dir.to_path_buf(),
+            dir,
             livepatch,
         });
     }
@@ -120,19 +117,16 @@ pub fn module_folders() -> Result<Vec<ModuleFolder>> {
         .collect();
     let modules = paths::root().join("selftests/modules");
     for entry in WalkDir::new(&modules).sort_by_file_name() {
-        let entry = entry.context("reading the modules' folders")?;
+        let entry = entry?;
         let source = entry.path().parent().unwrap_or(&modules);
         if entry.file_name() == "Kbuild" {
             let below = source.strip_prefix(&modules).unwrap_or(source);
-            let name = below.to_string_lossy().replace('/', "-");
-            folders.push(ModuleFolder {
-                name: if name.is_empty() {
-                    "selftests".to_owned()
-                } else {
-                    name
-                },
-                source: source.to_owned(),
-            });
+            let name = match below.to_string_lossy().replace('/', "-") {
+                name if name.is_empty() => "selftests".to_owned(),
+                name => name,
+            };
+            let source = source.to_owned();
+            folders.push(ModuleFolder { name, source });
         }
     }
     Ok(folders)

@@ -10,11 +10,11 @@
 //! `EINVAL` of `f()` (`kernel/x.c`).
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::kernel;
 use crate::oops::pattern;

@@ -28,8 +28,8 @@ pub struct Cli {
 /// Which kernel the modules are built for and run on.
 #[derive(Args, Clone)]
 pub struct KernelArgs {
-    /// Which kernel: `stock`, Debian's image that this was tested with; `own`, a small one built here; `debug`, that one
-    /// with the kernel's checkers; a release of Debian's, as `uname -r` says it; or the folder in which you have built one
+    /// Which kernel: `stock`, Debian's image that this was tested with; `debug`, a small one with the kernel's checkers,
+    /// built here; a release of Debian's, as `uname -r` says it; or the folder in which you have built one
     #[arg(
         long,
         env = "KDIR",
@@ -40,7 +40,7 @@ pub struct KernelArgs {
     )]
     pub kernel: String,
 
-    /// Build the own kernel from this source tree or tarball
+    /// Build the debug kernel from this source tree or tarball
     #[arg(long = "kernel-source", value_name = "PATH", global = true)]
     pub source: Option<PathBuf>,
 
@@ -52,9 +52,10 @@ pub struct KernelArgs {
 /// What `--kernel` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    Stock,
-    Own { debug: bool },
-    Release(String),
+    /// An image of Debian's, unmodified; without a name the one that this was tested with.
+    Image(Option<String>),
+    Debug,
+    /// Somebody has built it in this folder.
     Dir(PathBuf),
 }
 
@@ -70,14 +71,13 @@ impl KernelArgs {
 
     pub fn choice(&self) -> Choice {
         match self.kernel.as_str() {
-            _ if self.debug => Choice::Own { debug: true },
-            "debug" => Choice::Own { debug: true },
-            "own" => Choice::Own { debug: false },
-            "stock" if self.source.is_some() => Choice::Own { debug: false },
-            "stock" => Choice::Stock,
+            _ if self.debug => Choice::Debug,
+            "debug" => Choice::Debug,
+            "stock" if self.source.is_some() => Choice::Debug,
+            "stock" => Choice::Image(None),
             // `7.2.12+deb13-amd64`; a folder of such a name is called ./7.2.12…
             name if name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/') => {
-                Choice::Release(name.to_owned())
+                Choice::Image(Some(name.to_owned()))
             }
             dir => Choice::Dir(dir.into()),
         }

@@ -5,27 +5,32 @@
 //! A [`Failure`] travels inside [`anyhow::Error`], with as much context as was added on the way;
 //! an error without one means that this host let us down.
 
-use std::fmt;
 use std::process::ExitCode;
 
+use thiserror::Error;
+
 /// Why a run did not end in success.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
-    /// A test failed; the summary was printed already.
+    #[error("a test failed")]
     TestFailed,
     /// What this repository holds does not build, or is not in order: what, and where to read on.
+    #[error("{0}")]
     Work(String),
     /// The command line asks for something that does not exist.
+    #[error("{0}")]
     Usage(String),
     /// This host lacks something or is broken: one sentence that says what to do.
+    #[error("{0}")]
     Host(String),
     /// The kernel lacks what a sample needs, or what it mends is mended there.
+    #[error("not on this kernel: {0}")]
     Unfit(String),
-    /// The guest kernel panicked or oopsed.
+    #[error("the guest kernel panicked or oopsed")]
     GuestPanic,
-    /// A time-out ended the guest or a child.
+    #[error("stopped at the time-out")]
     TimedOut,
-    /// The user pressed Ctrl-C, or somebody ended us.
+    #[error("interrupted")]
     Interrupted,
 }
 
@@ -42,21 +47,6 @@ impl Failure {
         }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::TestFailed => write!(f, "a test failed"),
-            Failure::Work(what) | Failure::Usage(what) | Failure::Host(what) => write!(f, "{what}"),
-            Failure::Unfit(why) => write!(f, "not on this kernel: {why}"),
-            Failure::GuestPanic => write!(f, "the guest kernel panicked or oopsed"),
-            Failure::TimedOut => write!(f, "stopped at the time-out"),
-            Failure::Interrupted => write!(f, "interrupted"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// A [`Failure::Host`] as an error: `what` is one sentence that says what to do next.
 pub fn host(what: impl Into<String>) -> anyhow::Error {

@@ -40,10 +40,7 @@ pub fn version_text(program: impl AsRef<OsStr>) -> Result<String> {
 
 /// Bytes that are free for us on the file system of `path`, which need not exist yet.
 pub fn free_space(path: &Path) -> Result<u64> {
-    let existing = path
-        .ancestors()
-        .find(|p| p.exists())
-        .context("no folder of this path exists")?;
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(path);
     let stat = nix::sys::statvfs::statvfs(existing)
         .with_context(|| format!("asking for the free space of {}", existing.display()))?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)

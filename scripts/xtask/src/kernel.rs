@@ -2,17 +2,16 @@
 
 //! The kernel that modules are built for and run on.
 //!
-//! Three stages, each finished or not there: the source (`source/<name>`, renamed into place when
-//! whole), the configuration, and the build (`kernel/<key>/stamp.json`, written last). A run that
-//! was interrupted goes on where it stopped; a lock lets the second of two runs wait.
+//! Stages, each finished or not there: the source (`source/<name>`, renamed into place when whole), and below
+//! `kernel/<key>` the configuration and the build, whose stamp is written last. A run that was interrupted goes on where
+//! it stopped; a lock lets the second of two runs wait.
 
 mod apt;
-mod config;
+mod debug;
 mod source;
 mod stock;
 mod tree;
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,10 +20,8 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use nix::errno::Errno;
-use serde::Deserialize;
-use serde::Serialize;
-use walkdir::WalkDir;
 
 use crate::cli::Choice;
 use crate::cli::KernelArgs;
@@ -34,20 +31,15 @@ use crate::host;
 use crate::lock::lock;
 use crate::lock::Lock;
 use crate::paths;
-use crate::paths::write_whole;
 use crate::process;
+use crate::progress;
 use crate::progress::Progress;
-use crate::progress::Unit;
 pub use source::tree_version as source_version;
-use source::Source;
 pub use stock::numbers;
 pub use stock::tested;
 
 /// What a build directory has to boot.
 const IMAGE: &str = "arch/x86/boot/bzImage";
-
-/// Lines of talk of a build of our configuration, for the bar.
-const STEPS: u64 = 2050;
 
 /// What building takes, beside the source: seen 1.2 GiB, and some room.
 const BUILD_SPACE: u64 = 3 << 29;
@@ -74,27 +66,22 @@ pub struct Kernel {
 impl Kernel {
     /// The kernel that the command line chose, if it is there; nothing slow.
     pub fn resolve(args: &KernelArgs) -> Result<Kernel> {
-        let missing = || {
-            error::host("this kernel is not prepared yet: `cargo xtask kernel` with the same options does it")
+        let kernel = match args.choice() {
+            Choice::Dir(dir) => return tree::check(&dir),
+            Choice::Image(release) => stock::prepared(release.as_deref())?,
+            Choice::Debug => debug::prepared(args)?,
         };
-        match args.choice() {
-            Choice::Dir(dir) => tree::check(&dir),
-            Choice::Stock => stock::prepared(None)?.ok_or_else(missing),
-            Choice::Release(release) => stock::prepared(Some(&release))?.ok_or_else(missing),
-            Choice::Own { debug } => Plan::of(args, debug)?.finished().ok_or_else(missing),
-        }
+        kernel.ok_or_else(|| {
+            error::host("this kernel is not prepared yet: `cargo xtask kernel` with the same options does it")
+        })
     }
 
     /// The same, built first where that is missing.
     pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
         match args.choice() {
             Choice::Dir(dir) => tree::check(&dir),
-            Choice::Stock => stock::ensure(None),
-            Choice::Release(release) => stock::ensure(Some(&release)),
-            Choice::Own { debug } => match Plan::of(args, debug)?.finished() {
-                Some(kernel) => Ok(kernel),
-                None => build(args, debug),
-            },
+            Choice::Image(release) => stock::ensure(release.as_deref()),
+            Choice::Debug => debug::ensure(args),
         }
     }
 
@@ -108,7 +95,7 @@ impl Kernel {
 
     /// The folder that keeps what this very build tells of itself.
     pub fn facts(&self) -> Result<PathBuf> {
-        let image = fs::read(&self.image).context("reading the kernel's image")?;
+        let image = fs::read(&self.image)?;
         let build = build_text(&image).context("the kernel's image does not say which it is")?;
         let facts = paths::cache()?.join("facts").join(&self.key);
         Ok(facts.join(digest(&[&build])))
@@ -165,69 +152,6 @@ fn make(build: &Path, source: Option<&Path>, args: &[String]) -> Command {
     command
 }
 
-/// What is written when a build is finished.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stamp {
-    release: String,
-    /// The folder of the source, which other kernels may share.
-    source: PathBuf,
-}
-
-/// One kernel to be: its source, toolchain and key, and from these its folders.
-struct Plan {
-    /// `None` while nothing was fetched yet.
-    source: Option<Source>,
-    fragments: String,
-    cache: PathBuf,
-}
-
-impl Plan {
-    fn of(args: &KernelArgs, debug: bool) -> Result<Plan> {
-        let cache = paths::cache()?;
-        Ok(Plan {
-            source: Source::known(args.source.as_deref(), &cache)?,
-            fragments: config::fragments(debug)?,
-            cache,
-        })
-    }
-
-    fn key(&self) -> Option<String> {
-        let source = self.source.as_ref()?;
-        Some(key(
-            &source.version,
-            &[
-                &source.identity,
-                &self.fragments,
-                // Modules need the very compiler of their kernel.
-                &host::version_text("rustc").ok()?,
-            ],
-        ))
-    }
-
-    fn finished(&self) -> Option<Kernel> {
-        let key = self.key()?;
-        let dir = self.cache.join("kernel").join(&key);
-        let stamp: Stamp =
-            serde_json::from_str(&fs::read_to_string(dir.join("stamp.json")).ok()?).ok()?;
-        let build = dir.join("build");
-        let kernel = Kernel {
-            source: stamp.source,
-            key,
-            release: stamp.release,
-            image: build.join(IMAGE),
-            vmlinux: Some(build.join("vmlinux")),
-            make_args: vec![llvm()],
-            build,
-        };
-        (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
-    }
-}
-
-/// A name for a kernel: its version, then what else makes a difference.
-fn key(version: &str, parts: &[&str]) -> String {
-    format!("{version}-{}", digest(parts))
-}
-
 /// A short name for everything in `parts`.
 fn digest(parts: &[&str]) -> String {
     use sha2::Digest;
@@ -256,13 +180,6 @@ pub fn run(args: &KernelArgs, only_make: bool) -> Result<()> {
     Ok(())
 }
 
-fn build(args: &KernelArgs, debug: bool) -> Result<Kernel> {
-    let cache = paths::cache()?;
-    create(&cache)?;
-    fetch_and_build(args, debug, &cache)
-        .map_err(|error| explain_space(error, &cache, source::SPACE + BUILD_SPACE))
-}
-
 /// Did something of ours, a log for instance, or of the kernel's build find the disk full?
 fn is_out_of_space(error: &anyhow::Error) -> bool {
     let mut causes = error
@@ -271,102 +188,66 @@ fn is_out_of_space(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.raw_os_error() == Some(Errno::ENOSPC as i32))
 }
 
-/// An error that is a full disk's says so, and what to do.
-fn explain_space(error: anyhow::Error, cache: &Path, need: u64) -> anyhow::Error {
-    if is_out_of_space(&error) {
-        return no_space(cache, need);
-    }
-    error
+/// Prepare a kernel in the cache folder; an error that is a full disk's says so, and what to do.
+fn with_space<T>(prepare: impl FnOnce() -> Result<T>) -> Result<T> {
+    let cache = paths::cache()?;
+    fs::create_dir_all(&cache).map_err(|error| {
+        let hint = "set XDG_CACHE_HOME to a folder that you may write";
+        error::host(format!("{error:#}; {hint}"))
+    })?;
+    prepare().map_err(|error| {
+        if !is_out_of_space(&error) {
+            return error;
+        }
+        let free = host::free_space(&cache).map_or_else(|_| "too few bytes".to_owned(), progress::size);
+        error::host(format!(
+            "not enough space below {}: {free} are free, and {} may be needed; make room, or set XDG_CACHE_HOME to a folder on a larger file system",
+            cache.display(),
+            progress::size(source::SPACE + BUILD_SPACE)
+        ))
+    })
 }
 
-fn fetch_and_build(args: &KernelArgs, debug: bool, cache: &Path) -> Result<Kernel> {
-    let mut plan = Plan::of(args, debug)?;
-    let source = fetching(cache, || match plan.source.take() {
-        Some(source) if source.unpacked() => Ok(source),
-        known => {
-            need_space(cache, source::SPACE + BUILD_SPACE)?;
-            source::fetch(known, cache)
-        }
-    })?;
-    let source_dir = source.dir.clone();
-    plan.source = Some(source);
-    let key = plan.key().context("a source without a version")?;
-    let dir = cache.join("kernel").join(key);
-    let _lock = building(&dir)?;
-    if plan.finished().is_none() {
-        compile(&plan, &dir, &source_dir)?;
+/// Is there as much room as that? What is found out later costs a user more.
+fn need_space(bytes: u64) -> Result<()> {
+    if host::free_space(&paths::cache()?)? < bytes {
+        bail!(io::Error::from(Errno::ENOSPC));
     }
-    plan.finished()
-        .context("the kernel was built, but its stamp cannot be read")
+    Ok(())
 }
 
 /// What is fetched is for all kernels: one run at a time, and nothing half-made is left.
-fn fetching<T>(cache: &Path, fetch: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _lock = lock(&cache.join("lock"), "fetches a kernel")?;
-    let scratch = cache.join("tmp");
+fn fetching<T>(fetch: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _lock = lock(&paths::cache()?.join("lock"), "fetches a kernel")?;
+    let scratch = scratch()?;
+    let clear = || match scratch.exists() {
+        true => fs::remove_dir_all(&scratch),
+        false => Ok(()),
+    };
     // What a run left that was killed outright: nobody works there now.
-    remove(&scratch)?;
+    clear()?;
+    fs::create_dir_all(&scratch)?;
     let result = fetch();
-    remove(&scratch)?;
+    clear()?;
     result
+}
+
+/// What is fetched is unpacked here.
+fn scratch() -> Result<PathBuf> {
+    Ok(paths::cache()?.join("tmp"))
 }
 
 /// One run at a time builds a kernel; others may build other kernels.
 fn building(dir: &Path) -> Result<Lock> {
-    create(dir)?;
+    fs::create_dir_all(dir)?;
     lock(&dir.join("lock"), "builds this kernel")
-}
-
-/// Configure and build into `dir`; the stamp comes last.
-fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
-    let build = dir.join("build");
-    create(&build)?;
-    let done = commands_done(&build);
-    if done == 0 {
-        need_space(&build, BUILD_SPACE)?;
-    }
-    let make = |target: &[&str]| {
-        let mut command = make(&build, Some(source), &[llvm()]);
-        command
-            .args(target)
-            .env("KBUILD_BUILD_USER", "livepatch")
-            .env("KBUILD_BUILD_HOST", "cookbook");
-        command
-    };
-
-    config::configure(&make, dir, &build, &plan.fragments)?;
-
-    let log = dir.join("build.log");
-    eprintln!("log: {}", log.display());
-    let mut command = make(&["bzImage", "modules"]);
-    command.arg(format!("-j{}", host::jobs()));
-    let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, done.min(STEPS));
-    long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(|error| {
-        if is_out_of_space(error) {
-            // What is there may be cut short, and the room is wanted back.
-            let _ = fs::remove_dir_all(dir);
-        }
-    })?;
-    progress.finish();
-
-    let release = fs::read_to_string(build.join("include/config/kernel.release"))
-        .context("reading the kernel's release")?;
-    let stamp = Stamp {
-        release: release.trim().to_owned(),
-        source: source.to_path_buf(),
-    };
-    write_whole(
-        &dir.join("stamp.json"),
-        &serde_json::to_string_pretty(&stamp)?,
-    )
 }
 
 /// Run a `make` that takes its time, a step for each line that it says; an error says why `what` failed.
 fn long_make(command: &mut Command, log: &Path, progress: &mut Progress, what: &str) -> Result<()> {
-    let (mut said, mut full) = (Vec::new(), false);
-    let status = process::logged(command, log, None, |line| {
+    let mut said = Vec::new();
+    let status = process::logged(command, log, |line| {
         progress.step();
-        full |= line.contains("No space left on device");
         let telling = ["error:", "error[", "***", "undefined symbol"];
         if said.len() < 12 && telling.iter().any(|word| line.contains(word)) {
             said.push(line.to_owned());
@@ -375,9 +256,6 @@ fn long_make(command: &mut Command, log: &Path, progress: &mut Progress, what: &
     if status.success() {
         return Ok(());
     }
-    if full {
-        bail!(io::Error::from_raw_os_error(Errno::ENOSPC as i32));
-    }
     bail!(Failure::Host(format!(
         "{what} failed; log: {}\n{}",
         log.display(),
@@ -385,60 +263,9 @@ fn long_make(command: &mut Command, log: &Path, progress: &mut Progress, what: &
     )))
 }
 
-/// How many commands an earlier, interrupted run completed: each left a `.cmd` file.
-fn commands_done(dir: &Path) -> u64 {
-    let files = WalkDir::new(dir).into_iter().flatten();
-    let done = files.filter(|file| file.file_name().to_string_lossy().ends_with(".o.cmd"));
-    done.count() as u64
-}
-
-fn no_space(path: &Path, need: u64) -> anyhow::Error {
-    let size = crate::progress::size;
-    let free = host::free_space(path).map_or_else(|_| "too few bytes".to_owned(), size);
-    error::host(format!(
-        "not enough space below {}: {free} are free, and {} are needed; make room, or set XDG_CACHE_HOME to a folder on a larger file system",
-        path.display(),
-        size(need)
-    ))
-}
-
-fn need_space(path: &Path, need: u64) -> Result<()> {
-    if host::free_space(path)? < need {
-        return Err(no_space(path, need));
-    }
-    Ok(())
-}
-
-fn remove(dir: &Path) -> Result<()> {
-    if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
-    }
-    Ok(())
-}
-
-fn create(dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|error| {
-        Failure::Host(format!(
-            "cannot create {}: {error}; set XDG_CACHE_HOME to a folder that you may write",
-            dir.display()
-        ))
-        .into()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_key_changes_with_each_part() {
-        let all = key("7.2.12", &["a", "b", "c"]);
-        assert!(all.starts_with("7.2.12-"));
-        assert_eq!(all, key("7.2.12", &["a", "b", "c"]));
-        assert_ne!(all, key("7.2.12", &["a", "b", "d"]));
-        // Parts cannot flow into one another.
-        assert_ne!(key("7", &["ab", "c"]), key("7", &["a", "bc"]));
-    }
 
     #[test]
     fn an_image_says_which_it_is() {
@@ -450,18 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_known_behind_its_context() {
-        let full = io::Error::from_raw_os_error(Errno::ENOSPC as i32);
-        assert!(is_out_of_space(
-            &anyhow::Error::from(full).context("writing the log")
-        ));
-        assert!(!is_out_of_space(&anyhow::anyhow!("something else")));
-    }
-
-    #[test]
     fn too_little_space_says_what_to_do() {
-        let error = need_space(Path::new("/tmp"), u64::MAX).unwrap_err();
+        let error = with_space(|| need_space(u64::MAX).context("before anything")).unwrap_err();
         assert_eq!(error::code(&error), 3);
         assert!(format!("{error:#}").contains("XDG_CACHE_HOME"));
+        assert!(!is_out_of_space(&anyhow::anyhow!("something else")));
     }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::citations::Tree;
 use crate::process;
@@ -18,49 +19,44 @@ const PAGE: &str = "book/src/reference/kernel-pages.md";
 
 /// Why the series would not be taken for `tree`: it does not apply, or the tree's own checkpatch has something to say.
 pub fn wrong(root: &Path, tree: &Tree) -> Result<Vec<String>> {
-    let linux = format!("Linux {}", tree.version);
     let series = series(root)?;
     let mut complaints = Vec::new();
-    // As one stream: a patch counts on those before it.
-    let whole = tempfile::NamedTempFile::new().context("a file for the series")?;
-    let text: String = series.iter().map(|patch| read_lossy(patch)).collect();
-    std::fs::write(&whole, text).context("writing the series")?;
-    let mut apply = Command::new("git");
-    apply.args(["apply", "--check"]).arg(whole.path());
-    // The cache may lie in somebody's repository.
-    let parent = tree.path.parent().unwrap_or(&tree.path);
-    apply
-        .env("GIT_CEILING_DIRECTORIES", parent)
-        .current_dir(&tree.path);
-    if let Err(error) = process::capture(&mut apply) {
-        complaints.push(format!("{linux}: {error}"));
+    if let Err(error) = apply(&series, &tree.path) {
+        complaints.push(error.to_string());
     }
-    let mut check = Command::new("scripts/checkpatch.pl");
-    check
+    // It says on its standard output, a line each, what it has against a patch.
+    let said = Command::new("scripts/checkpatch.pl")
         .args(["--strict", "--terse", "--no-summary"])
         .args(&series)
-        .current_dir(&tree.path);
-    // It says on its standard output, a line each, what it has against a patch.
-    let said = check
+        .current_dir(&tree.path)
         .output()
         .context("running the kernel's checkpatch.pl")?;
     let lines = String::from_utf8_lossy(&said.stdout);
-    let before = format!("{}/", root.display());
-    complaints.extend(lines.lines().map(|line| {
-        let line = line.strip_prefix(&before).unwrap_or(line);
-        format!("{linux}: {line}")
-    }));
+    complaints.extend(lines.lines().map(str::to_owned));
     if !said.status.success() && lines.is_empty() {
-        complaints.push(format!("{linux}: checkpatch.pl ended with {}", said.status));
+        complaints.push(format!("checkpatch.pl ended with {}", said.status));
     }
-    Ok(complaints)
+    let before = format!("{}/", root.display());
+    let tell = |what: String| format!("Linux {}: {}", tree.version, what.replace(&before, ""));
+    Ok(complaints.into_iter().map(tell).collect())
+}
+
+/// Would the series apply to this tree?
+fn apply(series: &[PathBuf], tree: &Path) -> Result<()> {
+    // As one stream: a patch counts on those before it.
+    let whole = tempfile::NamedTempFile::new()?;
+    let text: String = series.iter().map(|patch| read_lossy(patch)).collect();
+    fs::write(&whole, text)?;
+    let mut apply = Command::new("git");
+    apply.args(["apply", "--check"]).arg(whole.path());
+    // The cache may lie in somebody's repository.
+    apply.env("GIT_CEILING_DIRECTORIES", tree.parent().unwrap_or(tree));
+    process::capture(apply.current_dir(tree)).map(drop)
 }
 
 /// The patches, in their order.
 fn series(root: &Path) -> Result<Vec<PathBuf>> {
-    let folder = root.join(FOLDER);
-    let mut series: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .with_context(|| format!("reading {}", folder.display()))?
+    let mut series: Vec<PathBuf> = fs::read_dir(root.join(FOLDER))?
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|end| end == "patch"))
@@ -84,46 +80,20 @@ pub fn unlisted(root: &Path, files: &[PathBuf]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_series_that_does_not_fit_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let (root, path) = (dir.path().join("root"), dir.path().join("tree"));
-        let folder = root.join(FOLDER);
-        fs::create_dir_all(&folder).unwrap();
-        fs::create_dir_all(path.join("scripts")).unwrap();
-        let patch =
-            |old: &str, new: &str| format!("--- a/page\n+++ b/page\n@@ -1 +1 @@\n-{old}\n+{new}\n");
-        fs::write(folder.join("1.patch"), patch("one", "two")).unwrap();
-        fs::write(folder.join("2.patch"), patch("two", "three")).unwrap();
-        let check = path.join("scripts/checkpatch.pl");
-        fs::write(
-            &check,
-            "#!/bin/sh\nshift 3\n! grep -H four \"$@\" | sed 's/:/: /' | grep .\n",
-        )
-        .unwrap();
-        fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).unwrap();
-        let version = "7.2".to_owned();
-        let tree = Tree { version, path };
-
-        fs::write(tree.path.join("page"), "one\n").unwrap();
-        assert_eq!(wrong(&root, &tree).unwrap(), Vec::<String>::new());
-        fs::write(folder.join("2.patch"), patch("two", "four")).unwrap();
-        let said = wrong(&root, &tree).unwrap();
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with("Linux 7.2: book/src/kernel-pages/2.patch: "));
-        fs::write(tree.path.join("page"), "two\n").unwrap();
-        let said = wrong(&root, &tree).unwrap();
-        assert!(said[0].contains("patch does not apply"), "{said:?}");
-
-        fs::create_dir_all(root.join(PAGE).parent().unwrap()).unwrap();
-        fs::write(root.join(PAGE), "[1](../kernel-pages/1.patch)").unwrap();
-        let files = ["1.patch", "2.patch"].map(|name| Path::new(FOLDER).join(name));
-        assert_eq!(
-            unlisted(&root, &files),
-            ["book/src/reference/kernel-pages.md does not list 2.patch"]
-        );
+        let patch = |name: &str, old: &str, new: &str| {
+            let file = dir.path().join(name);
+            let text = format!("--- a/page\n+++ b/page\n@@ -1 +1 @@\n-{old}\n+{new}\n");
+            fs::write(&file, text).unwrap();
+            file
+        };
+        let series = [patch("1", "one", "two"), patch("2", "two", "three")];
+        fs::write(dir.path().join("page"), "one\n").unwrap();
+        apply(&series, dir.path()).unwrap();
+        let said = apply(&series[1..], dir.path()).unwrap_err().to_string();
+        assert!(said.contains("patch does not apply"), "{said}");
     }
 }

@@ -60,6 +60,14 @@ impl Case {
         }
     }
 
+    pub fn is_failed(&self) -> bool {
+        self.verdict == Verdict::Fail
+    }
+
+    pub fn is_skipped(&self) -> bool {
+        matches!(self.verdict, Verdict::Skip(_))
+    }
+
     /// Passed if nobody complained.
     pub fn from_complaints(name: &str, complaints: Vec<String>) -> Case {
         if complaints.is_empty() {
@@ -93,96 +101,43 @@ struct Level {
     first_case: usize,
 }
 
-/// What a line is, once its indentation is gone.
-enum Line<'a> {
-    Version,
-    Plan(usize, Option<String>),
-    Result {
-        ok: bool,
-        number: Option<usize>,
-        name: &'a str,
-        skip: Option<&'a str>,
-    },
-    Subtest(&'a str),
-    BailOut(&'a str),
-    Other,
-}
+/// Whatever is not a comment or something that anybody has printed.
+static TAP: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^(K?TAP version |Bail out!|# Subtest:|1\.\.\d+\s*(#|$)|(not )?ok(\s|$))")
+});
 
-static PLAN: LazyLock<Regex> = LazyLock::new(|| pattern(r"^1\.\.(\d+)\s*(#.*)?$"));
+/// `1..4`, or `1..0 # SKIP why`.
+static PLAN: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^1\.\.(\d+)\s*(?:#(?:\s*(?i:skip(?:ped)?):?)?\s*(.*))?$"));
 
-static RESULT: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(not )?ok(?:\s+(\d+))?(?:\s+(?:- )?(.*))?$"));
-
-/// `name # SKIP why`.
-static SKIP: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)(?:^|\s)#\s*skip(?:ped)?:?(?:\s+(.*))?$"));
-
-fn classify(line: &str) -> Line<'_> {
-    if line.starts_with("KTAP version ") || line.starts_with("TAP version ") {
-        return Line::Version;
-    }
-    if let Some(rest) = line.strip_prefix("Bail out!") {
-        return Line::BailOut(rest.trim());
-    }
-    if let Some(name) = line.strip_prefix("# Subtest:") {
-        return Line::Subtest(name.trim());
-    }
-    if let Some(found) = PLAN.captures(line) {
-        let why = split_skip(found.get(2).map_or("", |m| m.as_str())).1;
-        return found[1].parse().map_or(Line::Other, |number| {
-            Line::Plan(number, why.map(str::to_owned))
-        });
-    }
-    let Some(found) = RESULT.captures(line) else {
-        return Line::Other;
-    };
-    let (name, skip) = split_skip(found.get(3).map_or("", |m| m.as_str()));
-    Line::Result {
-        ok: found.get(1).is_none(),
-        number: found.get(2).and_then(|m| m.as_str().parse().ok()),
-        name,
-        skip,
-    }
-}
-
-fn split_skip(text: &str) -> (&str, Option<&str>) {
-    match SKIP.captures(text) {
-        None => (text.trim_end(), None),
-        Some(found) => (
-            text[..found.get(0).map_or(0, |m| m.start())].trim_end(),
-            Some(found.get(1).map_or("", |m| m.as_str().trim())),
-        ),
-    }
-}
+/// `not ok 1 name`, `ok 2 name # SKIP why`.
+static RESULT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(not )?ok(?:\s+(\d+))?(?:\s+-)?(?:\s+(.*?))??(?:\s+#\s*(?i:skip(?:ped)?)\b:?\s*(.*))?$",
+    )
+});
 
 /// Read what a script printed.
 pub fn parse(output: &str) -> Report {
     let mut report = Report::default();
-    let mut levels: Vec<Level> = vec![Level::default()];
+    let mut levels: Vec<Level> = Vec::new();
     let mut said: Vec<String> = Vec::new();
-    let mut any = false;
 
-    for raw in output.lines() {
-        let line = raw.trim_end();
+    for line in output.lines().map(str::trim_end) {
         let body = line.trim_start();
         let indent = line.len() - body.len();
-        let kind = classify(body);
-        if matches!(kind, Line::Other) {
-            if !body.is_empty() {
-                said.push(line.to_owned());
-            }
+        if !TAP.is_match(body) {
+            said.extend((!body.is_empty()).then(|| line.to_owned()));
             continue;
         }
-        any = true;
         // Deeper levels end when something shallower speaks; a result at this depth closes them.
-        let mut closed: Option<Level> = None;
-        while levels.last().is_some_and(|l| l.indent > indent) {
-            if let Some(level) = levels.pop() {
-                close(&level, &mut report.problems);
-                closed = Some(level);
-            }
+        let mut closed = None;
+        while levels.last().is_some_and(|level| level.indent > indent) {
+            let Some(level) = levels.pop() else { break };
+            close(&level, &mut report.problems);
+            closed = Some(level.first_case).filter(|&first| first < report.cases.len());
         }
-        if levels.last().is_none_or(|l| l.indent < indent) {
+        if levels.last().is_none_or(|level| level.indent < indent) {
             levels.push(Level {
                 indent,
                 first_case: report.cases.len(),
@@ -192,82 +147,59 @@ pub fn parse(output: &str) -> Report {
         let Some(level) = levels.last_mut() else {
             continue;
         };
-        match kind {
-            // The first went with the comments already.
-            Line::Other | Line::Version => {}
-            Line::Subtest(name) => level.name = Some(name.to_owned()),
-            Line::Plan(count, why) => {
-                if level.plan.replace(count).is_some() {
-                    report.problems.push("two plans".to_owned());
-                }
-                if count == 0 && indent == 0 {
-                    report.skipped = Some(why.unwrap_or_default());
-                }
+        if let Some(name) = body.strip_prefix("# Subtest:") {
+            level.name = Some(name.trim().to_owned());
+        } else if let Some(why) = body.strip_prefix("Bail out!") {
+            report.problems.push(format!("bailed out: {}", why.trim()));
+        } else if let Some(plan) = PLAN.captures(body) {
+            let count = plan[1].parse().unwrap_or(usize::MAX);
+            if level.plan.replace(count).is_some() {
+                report.problems.push("two plans".to_owned());
             }
-            Line::BailOut(why) => {
-                report.problems.push(if why.is_empty() {
-                    "bailed out".to_owned()
-                } else {
-                    format!("bailed out: {why}")
-                });
+            if count == 0 && indent == 0 {
+                report.skipped = Some(plan.get(2).map_or("", |why| why.as_str()).to_owned());
             }
-            Line::Result {
-                ok,
-                number,
-                name,
-                skip,
-            } => {
-                level.results += 1;
-                if let Some(number) = number.filter(|&n| n != level.results) {
-                    report.problems.push(format!(
-                        "result {number} where result {} was due",
-                        level.results
-                    ));
-                    level.results = level.results.max(number);
-                }
-                let name = match (name.is_empty(), number) {
-                    (false, _) => name.to_owned(),
-                    (true, Some(number)) => format!("case {number}"),
-                    (true, None) => format!("case {}", level.results),
-                };
-                let verdict = match (ok, skip) {
-                    // `ok # SKIP` and `not ok # SKIP` both mean that it was not run.
-                    (_, Some(why)) => Verdict::Skip(why.to_owned()),
-                    (true, None) => Verdict::Pass,
-                    (false, None) => Verdict::Fail,
-                };
-                let case = Case {
-                    name,
-                    verdict,
-                    said: std::mem::take(&mut said),
-                };
-                let nested = closed
-                    .map(|l| l.first_case)
-                    .filter(|&first| first < report.cases.len());
-                match nested {
-                    Some(first) => {
-                        let inner = &mut report.cases[first..];
-                        prefix(inner, &case.name);
-                        let inner_failed = inner.iter().any(|c| c.verdict == Verdict::Fail);
-                        if case.verdict == Verdict::Fail && !inner_failed {
-                            report.cases.push(case);
-                        }
-                    }
-                    None => report.cases.push(case),
-                }
+        } else if let Some(result) = RESULT.captures(body) {
+            level.results += 1;
+            let due = level.results;
+            let number = result
+                .get(2)
+                .and_then(|number| number.as_str().parse().ok());
+            if let Some(number) = number.filter(|&number| number != due) {
+                let problem = format!("result {number} where result {due} was due");
+                report.problems.push(problem);
+                level.results = due.max(number);
+            }
+            let name = match result.get(3) {
+                Some(name) => name.as_str().to_owned(),
+                None => format!("case {}", number.unwrap_or(due)),
+            };
+            let verdict = match (result.get(1), result.get(4)) {
+                // `ok # SKIP` and `not ok # SKIP` both mean that it was not run.
+                (_, Some(why)) => Verdict::Skip(why.as_str().to_owned()),
+                (None, None) => Verdict::Pass,
+                (Some(_), None) => Verdict::Fail,
+            };
+            let mut case = Case::new(&name, verdict);
+            case.said = std::mem::take(&mut said);
+            let inner = closed.map(|first| &mut report.cases[first..]);
+            let told = inner.is_some_and(|inner| {
+                prefix(inner, &name);
+                !case.is_failed() || inner.iter().any(Case::is_failed)
+            });
+            if !told {
+                report.cases.push(case);
             }
         }
+    }
+    if levels.is_empty() {
+        report.problems.push("no KTAP output".to_owned());
     }
     while let Some(level) = levels.pop() {
-        if any {
-            close(&level, &mut report.problems);
-            if let Some(name) = &level.name {
-                prefix(&mut report.cases[level.first_case..], name);
-            }
+        close(&level, &mut report.problems);
+        if let Some(name) = &level.name {
+            prefix(&mut report.cases[level.first_case..], name);
         }
-    }
-    if !any {
-        report.problems.push("no KTAP output".to_owned());
     }
     report.rest = said;
     report
@@ -314,34 +246,23 @@ mod tests {
     #[test]
     fn a_plain_report() {
         let report = parse(
-            "TAP version 13\n1..3\n# hello\nok 1 first # with a hash\nnot ok 2 - second\n\
-             ok 3 third # SKIP no ethtool\n",
+            "TAP version 13\n1..6\n# hello\nok 1 first # with a hash\nnot ok 2 - second\nok 3\n\
+             not ok 4 b # SKIP: why\nok 5 c # skip\nok 6 R7: f # g # SKIP h\n",
         );
+        let skip = |why: &str| Verdict::Skip(why.to_owned());
         assert_eq!(
             verdicts(&report),
             [
                 ("first # with a hash", &Verdict::Pass),
                 ("second", &Verdict::Fail),
-                ("third", &Verdict::Skip("no ethtool".to_owned())),
-            ]
-        );
-        assert_eq!(report.problems, Vec::<String>::new());
-        assert_eq!(report.cases[0].said, ["# hello"]);
-    }
-
-    #[test]
-    fn a_skipped_case_is_no_result() {
-        let report =
-            parse("1..3\nnot ok 1 b # SKIP: why\nok 2 c # skip\nok 3 R7: f # g # SKIP h\n");
-        let skip = |why: &str| Verdict::Skip(why.to_owned());
-        assert_eq!(
-            verdicts(&report),
-            [
+                ("case 3", &Verdict::Pass),
                 ("b", &skip("why")),
                 ("c", &skip("")),
                 ("R7: f # g", &skip("h"))
             ]
         );
+        assert_eq!(report.problems, Vec::<String>::new());
+        assert_eq!(report.cases[0].said, ["# hello"]);
     }
 
     #[test]
@@ -365,10 +286,8 @@ mod tests {
     #[test]
     fn an_outer_failure_of_its_own_counts() {
         let report = parse("1..1\n  1..1\n  ok 1 inner\nnot ok 1 outer\n");
-        assert_eq!(
-            verdicts(&report),
-            [("outer: inner", &Verdict::Pass), ("outer", &Verdict::Fail)]
-        );
+        let outer = ("outer", &Verdict::Fail);
+        assert_eq!(verdicts(&report), [("outer: inner", &Verdict::Pass), outer]);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use anyhow::Result;
 use walkdir::WalkDir;
 
@@ -20,7 +19,7 @@ pub fn broken(root: &Path) -> Result<Vec<String>> {
     let link = pattern(r#"<[^>]*\s(?:href|src)="([^"]*)""#);
     let mut pages = BTreeMap::new();
     for entry in WalkDir::new(root) {
-        let path = entry.context("reading the pages")?.into_path();
+        let path = entry?.into_path();
         if path.extension().is_some_and(|end| end == "html") {
             pages.insert(path.clone(), read_lossy(&path));
         }
@@ -72,7 +71,7 @@ pub fn clean(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use fs_err as fs;
 
     #[test]
     fn a_link_that_leads_nowhere_is_told() {

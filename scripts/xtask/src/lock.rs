@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::fcntl::FlockArg;
@@ -21,7 +22,7 @@ pub type Lock = Flock<File>;
 /// Hold `path` against other runs of this tool, however long it takes to get it; `what` says what
 /// the other one does.
 pub fn lock(path: &Path, what: &str) -> Result<Lock> {
-    let mut file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    let mut file = fs::File::create(path)?.into_file();
     let mut said = false;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

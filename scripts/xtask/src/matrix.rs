@@ -7,15 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::fs;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::cli::KernelArgs;
 use crate::cli::MatrixArgs;
 use crate::cli::TestArgs;
-use crate::error;
 use crate::error::Failure;
 use crate::kernel;
 use crate::ktap::Verdict;
@@ -31,16 +30,8 @@ const PAGE: &str = "book/src/reference/kernels-table.md";
 /// `cargo xtask matrix [KERNEL…]`.
 pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     let folder = paths::target().join("matrix");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let mut suites = test::of_kernel()?;
-    if !options.suites.is_empty() {
-        suites.retain(|name| options.suites.iter().any(|part| name.contains(part)));
-    }
-    if suites.is_empty() {
-        return Err(error::usage(
-            "no suite that runs on any kernel has such a name",
-        ));
-    }
+    fs::create_dir_all(&folder)?;
+    let suites = test::choose(&test::of_kernel()?, &options.suites)?;
     let mut worst = None;
     for kernel in &options.kernels {
         let file = folder.join(format!("{kernel}.json"));
@@ -56,11 +47,10 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     }
 
     let mut runs = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry.context("reading the results")?.path();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
         if path.extension().is_some_and(|end| end == "json") {
-            let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            let run: Run = serde_json::from_slice(&text)
+            let run: Run = serde_json::from_slice(&fs::read(&path)?)
                 .with_context(|| format!("{} holds no results", path.display()))?;
             let release = path.file_stem().unwrap_or_default().to_string_lossy();
             runs.push((release.into_owned(), run.suites));

@@ -3,7 +3,6 @@
 //! Commands that are packages of their own, which work by this tool's commands: `bench`, and `preflight` for what is asked
 //! about a livepatch.
 
-use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -49,10 +48,8 @@ pub fn bench(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
 /// `cargo xtask ask FUNCTION [OBJECT]`; of all assembly without a function.
 pub fn ask(args: &KernelArgs, function: Option<&str>, object: Option<&str>) -> Result<()> {
     let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    match function {
-        Some(function) => become_it(command.arg("ask").arg(function).args(object)),
-        None => become_it(command.arg("assembly")),
-    }
+    command.arg(function.map_or("assembly", |_| "ask"));
+    become_it(command.args(function).args(object))
 }
 
 /// `cargo xtask new NAME …`.
@@ -79,18 +76,15 @@ pub fn translate(args: &KernelArgs, patch: &Path) -> Result<()> {
 /// `cargo xtask preflight [MODULE…]`.
 pub fn preflight(args: &KernelArgs, modules: &[String], json: bool) -> Result<()> {
     let kernel = Kernel::ensure(args)?;
-    let (files, names): (Vec<_>, Vec<_>) = modules
-        .iter()
-        .cloned()
-        .partition(|m| Path::new(m).is_file());
-    let mut files: Vec<OsString> = files.into_iter().map(OsString::from).collect();
-    if files.is_empty() || !names.is_empty() {
-        let built = kbuild::build_named(&kernel, &names)?;
-        files.extend(built.into_iter().map(OsString::from));
-    }
+    let modules = modules.iter().cloned();
+    let (files, names): (Vec<_>, Vec<_>) = modules.partition(|m| Path::new(m).is_file());
     let mut command = preflight_package(args, &kernel)?;
     command.arg("preflight").args(json.then_some("--json"));
-    become_it(command.args(files))
+    command.args(&files);
+    if files.is_empty() || !names.is_empty() {
+        command.args(kbuild::build(&kernel, &names)?);
+    }
+    become_it(&mut command)
 }
 
 /// What is wrong with modules that were just built; a kernel that was never asked for its functions is not booted for it.
@@ -105,9 +99,10 @@ pub fn look_at_built(args: &KernelArgs, kernel: &Kernel, files: &[PathBuf]) -> R
     // A warning is 10.
     match status.code() {
         Some(0 | 10) => Ok(()),
-        Some(11 | 12) => bail!(Failure::Work(
-            "what was built is refused, or worse".to_owned()
-        )),
+        Some(11 | 12) => {
+            let refused = "what was built is refused, or worse";
+            bail!(Failure::Work(refused.to_owned()))
+        }
         _ => bail!("preflight ended with {status}"),
     }
 }
@@ -118,12 +113,9 @@ const WRONG: &str = "selftests/preflight";
 /// What `preflight` says of every module, as KTAP, against the list of those that are wrong.
 pub fn preflight_expected(args: &KernelArgs) -> Result<Command> {
     let kernel = Kernel::ensure(args)?;
-    let files = kbuild::build_named(&kernel, &[])?;
     let mut command = preflight_package(args, &kernel)?;
-    command
-        .arg("expect")
-        .arg(paths::root().join(WRONG))
-        .args(files);
+    command.arg("expect").arg(paths::root().join(WRONG));
+    command.args(kbuild::build(&kernel, &[])?);
     Ok(command)
 }
 

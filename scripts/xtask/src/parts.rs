@@ -4,13 +4,15 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use fs_err as fs;
+
 use crate::paths;
 use crate::progress;
+use crate::vm::read_lossy;
 
 /// In the cache folder: seconds since 1970 at the end, seconds that it took, the part's name. A new build root begins it anew.
 const FILE: &str = "parts";
@@ -18,14 +20,6 @@ const FILE: &str = "parts";
 /// When `scripts/demo` began, and when it had handed over to cargo.
 const BEGAN: &str = "KLP_BEGAN";
 const ENTERED: &str = "KLP_ENTERED";
-
-/// One part of the way.
-#[derive(Clone, Debug, PartialEq)]
-struct Part {
-    end: f64,
-    took: f64,
-    name: String,
-}
 
 fn now() -> f64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -39,80 +33,62 @@ fn moment(variable: &str) -> Option<f64> {
 /// `name` has just ended, and took so long. Nothing depends on it, so no failure is told.
 pub fn record(name: &str, took: Duration) {
     let line = format!("{:.0} {:.1} {name}\n", now(), took.as_secs_f64());
-    let file = paths::cache().map(|cache| {
-        fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(cache.join(FILE))
-    });
-    if let Ok(Ok(mut file)) = file {
-        let _ = file.write_all(line.as_bytes());
+    let Ok(cache) = paths::cache() else { return };
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(cache.join(FILE));
+    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
+}
+
+fn record_since(variable: &str, name: &str) {
+    if let Some(began) = moment(variable) {
+        record(name, Duration::from_secs_f64((now() - began).max(0.0)));
     }
 }
 
 /// Cargo has built this program, where it had to.
 pub fn built() {
-    if let Some(entered) = moment(ENTERED) {
-        record(
-            "build the host tool",
-            Duration::from_secs_f64((now() - entered).max(0.0)),
-        );
-    }
+    record_since(ENTERED, "build the host tool");
 }
 
 /// So far it is since the user's command.
 pub fn mark(name: &str) {
-    if let Some(began) = moment(BEGAN) {
-        record(
-            &format!("= {name}"),
-            Duration::from_secs_f64((now() - began).max(0.0)),
-        );
-    }
+    record_since(BEGAN, &format!("= {name}"));
 }
 
-fn parse(text: &str) -> Vec<Part> {
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.splitn(3, ' ');
-            Some(Part {
-                end: words.next()?.parse().ok()?,
-                took: words.next()?.parse().ok()?,
-                name: words.next()?.to_owned(),
-            })
-        })
-        .collect()
-}
-
-fn read() -> Vec<Part> {
-    let text = paths::cache().and_then(|cache| Ok(fs::read_to_string(cache.join(FILE))?));
-    parse(&text.unwrap_or_default())
+fn read() -> String {
+    paths::cache().map_or(String::new(), |cache| read_lossy(&cache.join(FILE)))
 }
 
 /// The parts of this command, for the end of `demo`.
 pub fn told() -> String {
-    let Some(began) = moment(BEGAN) else {
-        return String::new();
-    };
-    table(
-        read()
-            .into_iter()
-            .filter(|part| part.end >= began && part.took >= 1.0),
-    )
+    moment(BEGAN).map_or(String::new(), |began| table(&read(), began, 1.0))
 }
 
 /// `bench cold`: the parts since the build root was made.
 pub fn all() -> String {
-    table(read().into_iter())
+    table(&read(), 0.0, 0.0)
 }
 
-fn table(parts: impl Iterator<Item = Part>) -> String {
+/// The parts that ended after `since` and took `least` seconds.
+fn table(parts: &str, since: f64, least: f64) -> String {
     let mut text = String::from("what it took:\n");
-    for part in parts {
-        let took = progress::duration(Duration::from_secs_f64(part.took));
-        let _ = match part.name.strip_prefix("= ") {
-            Some(sum) => writeln!(text, "  {took:>12}  from the command to {sum}"),
-            None => writeln!(text, "  {took:>12}  {}", part.name),
+    for line in parts.lines() {
+        let words: Vec<&str> = line.splitn(3, ' ').collect();
+        let [end, took, name] = words[..] else {
+            continue;
         };
+        let (end, took) = (end.parse(), took.parse().unwrap_or(0.0));
+        if took < least || end.is_ok_and(|end: f64| end < since) {
+            continue;
+        }
+        let took = progress::duration(Duration::from_secs_f64(took));
+        let (from, name) = match name.strip_prefix("= ") {
+            Some(sum) => ("from the command to ", sum),
+            None => ("", name),
+        };
+        let _ = writeln!(text, "  {took:>12}  {from}{name}");
     }
     text
 }
@@ -123,12 +99,10 @@ mod tests {
 
     #[test]
     fn parts_are_read_and_told() {
-        let parts =
-            parse("100 66.0 make the build root\n200 130.5 = the first timeline\nhalf a li");
-        assert_eq!(parts.len(), 2);
+        let parts = "90 66.0 old\n200 130.5 = the first timeline\n200 0.5 short\nhalf a li";
         assert_eq!(
-            table(parts.into_iter()),
-            "what it took:\n          66 s  make the build root\n    2 min 10 s  from the command to the first timeline\n"
+            table(parts, 100.0, 1.0),
+            "what it took:\n    2 min 10 s  from the command to the first timeline\n"
         );
     }
 }

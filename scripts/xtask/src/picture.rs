@@ -21,39 +21,19 @@ const LANE: usize = 16;
 /// Characters of the small monospaced type that fit between the lanes and the right edge.
 const CHAR: f32 = 6.1;
 
-/// In which state the patch is between two lines of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Unpatched,
-    Patching,
-    Patched,
-    Unpatching,
-}
-
-impl Phase {
-    fn class(self) -> &'static str {
-        match self {
-            Phase::Unpatched => "unpatched",
-            Phase::Patching => "patching",
-            Phase::Patched => "patched",
-            Phase::Unpatching => "unpatching",
-        }
-    }
-
-    /// The state after the livepatch core said `text`.
-    fn after(self, text: &str) -> Phase {
-        let says = |what| text.contains(what);
-        if says("starting patching transition") || says("unpatching to patching") {
-            Phase::Patching
-        } else if says("starting unpatching transition") || says("patching to unpatching") {
-            Phase::Unpatching
-        } else if says("unpatching complete") || says("failed to enable") {
-            Phase::Unpatched
-        } else if says("patching complete") {
-            Phase::Patched
-        } else {
-            self
-        }
+/// In which state the patch is after the livepatch core said `text`, in the words of the style sheet.
+fn phase_after(phase: &'static str, text: &str) -> &'static str {
+    let says = |what| text.contains(what);
+    if says("starting patching transition") || says("unpatching to patching") {
+        "patching"
+    } else if says("starting unpatching transition") || says("patching to unpatching") {
+        "unpatching"
+    } else if says("unpatching complete") || says("failed to enable") {
+        "unpatched"
+    } else if says("patching complete") {
+        "patched"
+    } else {
+        phase
     }
 }
 
@@ -61,37 +41,29 @@ impl Phase {
 pub fn draw(title: &str, transcript: &str) -> String {
     let story = timeline::parse_transcript(transcript);
     let events: Vec<&Event> = story.entries.iter().map(|entry| &entry.event).collect();
-    let objects: Vec<&str> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Callback { object, .. } => Some(object.as_str()),
-            _ => None,
-        })
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let objects: BTreeSet<&str> = story.callbacks().into_iter().map(|c| c.2).collect();
+    let objects = Vec::from_iter(objects);
     let text_x = FIRST_LANE + LANE * objects.len();
     let head = ROW * (objects.len() + 1);
 
     let mut rows = String::new();
     let mut spoken = String::new();
-    let mut phase = Phase::Unpatched;
+    let mut phase = "unpatched";
     let mut y = head + ROW / 2;
     for event in events {
         let top = y - ROW / 2;
         let before = phase;
         if let Event::Core(text) = event {
-            phase = phase.after(text);
+            phase = phase_after(phase, text);
         }
         let drawn = row(event, phase != before, &objects, text_x, y);
         let Some((shapes, words)) = drawn else {
             continue;
         };
+        let band = BAND - 4;
         let _ = writeln!(
             rows,
-            r#"<rect class="band {}" x="{}" y="{top}" width="8" height="{ROW}"/>{shapes}"#,
-            phase.class(),
-            BAND - 4
+            r#"<rect class="band {phase}" x="{band}" y="{top}" width="8" height="{ROW}"/>{shapes}"#
         );
         spoken.push_str(&words);
         spoken.push_str(". ");
@@ -148,10 +120,9 @@ fn row(
         } => {
             let lane = objects.iter().position(|o| o == object).unwrap_or(0);
             let cx = FIRST_LANE + LANE * lane;
-            let kind = if name.ends_with("unpatch") {
-                "unpatch"
-            } else {
-                "patch"
+            let kind = match name.ends_with("unpatch") {
+                true => "unpatch",
+                false => "patch",
             };
             let shapes = format!(
                 r#"<circle class="callback {kind}" cx="{cx}" cy="{y}" r="5"/>{}"#,
@@ -176,21 +147,15 @@ fn row(
 fn text(class: &str, x: usize, y: usize, words: &str, mark: &str) -> String {
     let room = ((WIDTH - x) as f32 / CHAR) as usize;
     let whole = format!("{mark}{}", words.trim_end());
-    let shown = if whole.chars().count() <= room {
-        whole.clone()
-    } else {
+    let mut shown = whole.clone();
+    let mut tip = String::new();
+    if whole.chars().count() > room {
         let cut: String = whole.chars().take(room.saturating_sub(1)).collect();
-        format!("{}…", cut.trim_end())
-    };
-    let tip = if shown == whole {
-        String::new()
-    } else {
-        format!("<title>{}</title>", escape(&whole))
-    };
-    format!(
-        r#"<text class="{class}" x="{x}" y="{y}">{tip}{}</text>"#,
-        escape(&shown)
-    )
+        shown = format!("{}…", cut.trim_end());
+        tip = format!("<title>{}</title>", escape(&whole));
+    }
+    let shown = escape(&shown);
+    format!(r#"<text class="{class}" x="{x}" y="{y}">{tip}{shown}</text>"#)
 }
 
 fn escape(text: &str) -> String {
@@ -217,15 +182,11 @@ mod tests {
 
     #[test]
     fn a_reversed_transition_changes_the_band() {
-        assert_eq!(
-            Phase::Patching.after("reversing transition from patching to unpatching"),
-            Phase::Unpatching
-        );
-        assert_eq!(
-            Phase::Unpatching.after("reversing transition from unpatching to patching"),
-            Phase::Patching
-        );
-        assert_eq!(Phase::Patching.after("completing"), Phase::Patching);
+        let reversed = "reversing transition from patching to unpatching";
+        assert_eq!(phase_after("patching", reversed), "unpatching");
+        let again = "reversing transition from unpatching to patching";
+        assert_eq!(phase_after("unpatching", again), "patching");
+        assert_eq!(phase_after("patching", "completing"), "patching");
     }
 
     #[test]

@@ -4,17 +4,14 @@
 //! the child *and* what it started.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Child;
-use std::process::ChildStderr;
-use std::process::ChildStdout;
 use std::process::Command;
 use std::process::ExitStatus;
 use std::process::Stdio;
@@ -30,6 +27,8 @@ use std::time::Instant;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
+use nix::errno::Errno;
 use nix::sys::signal::killpg;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -85,6 +84,9 @@ fn end_all(signal: Signal) {
     }
 }
 
+/// What a child says on one of its streams.
+pub type Stream = Box<dyn Read + Send>;
+
 /// A running child and its process group; dropping it ends the whole group.
 pub struct Running {
     child: Child,
@@ -109,15 +111,13 @@ impl Running {
     }
 
     /// The same, with both of its streams for us and nothing to read.
-    pub fn piped(command: &mut Command) -> Result<Running> {
+    pub fn piped(command: &mut Command) -> Result<(Running, [Stream; 2])> {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
-        Running::spawn(command.stderr(Stdio::piped()))
-    }
-
-    /// Those streams.
-    pub fn streams(&mut self) -> Result<(ChildStdout, ChildStderr)> {
-        let streams = self.child.stdout.take().zip(self.child.stderr.take());
-        streams.context("its streams are taken already")
+        let mut running = Running::spawn(command.stderr(Stdio::piped()))?;
+        let child = &mut running.child;
+        let streams = child.stdout.take().zip(child.stderr.take());
+        let (out, err) = streams.context("a child without its streams")?;
+        Ok((running, [Box::new(out), Box::new(err)]))
     }
 
     /// Wait for the end, or until `deadline`; then the group is ended.
@@ -148,24 +148,25 @@ impl Running {
         }
     }
 
-    /// The lines of all `streams`, as they come, until these are closed. At `deadline` the group is ended, and the answer
-    /// is that it was not in time.
+    /// The lines of both `streams`, as they come, until these are closed, each with the number of its stream. At `deadline`
+    /// the group is ended, and the answer is that it was not in time.
     pub fn lines(
         &mut self,
-        streams: impl IntoIterator<Item = Box<dyn Read + Send>>,
+        streams: [Stream; 2],
         deadline: Option<Instant>,
-        mut each: impl FnMut(&str) -> Result<()>,
+        mut each: impl FnMut(usize, &str) -> Result<()>,
     ) -> Result<bool> {
         let (send, lines) = mpsc::channel();
-        for stream in streams {
+        for (nr, stream) in streams.into_iter().enumerate() {
             let send = send.clone();
             thread::spawn(move || {
                 let mut stream = BufReader::new(stream);
                 let mut bytes = Vec::new();
                 while matches!(stream.read_until(b'\n', &mut bytes), Ok(n) if n > 0) {
-                    let text = String::from_utf8_lossy(&bytes);
-                    let text = text.trim_end_matches(['\n', '\r']).to_owned();
-                    if send.send(text).is_err() {
+                    // A serial line ends lines in its own way.
+                    bytes.retain(|byte| !b"\r\n".contains(byte));
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    if send.send((nr, text)).is_err() {
                         break;
                     }
                     bytes.clear();
@@ -175,7 +176,7 @@ impl Running {
         drop(send);
         loop {
             match lines.recv_timeout(Duration::from_millis(50)) {
-                Ok(text) => each(&text)?,
+                Ok((nr, text)) => each(nr, &text)?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(true),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
@@ -228,19 +229,13 @@ pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
 
 /// Run `command` and give its standard output; failure is an error that quotes standard error.
 pub fn capture(command: &mut Command) -> Result<String> {
-    let mut child = Running::piped(command)?;
-    let (out, err) = child.streams()?;
+    let (mut child, [out, err]) = Running::piped(command)?;
     let err = thread::spawn(move || slurp(err));
     let out = slurp(out);
     let err = err.join().unwrap_or_default();
     let status = child.wait(None)?;
     if !status.success() {
-        bail!(
-            "{} ended with {}: {}",
-            line(command),
-            describe(status),
-            err.trim()
-        );
+        bail!("{} ended with {status}: {}", line(command), err.trim());
     }
     Ok(out)
 }
@@ -252,32 +247,30 @@ fn slurp(mut from: impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Run `command` with both of its streams going, line by line, to `log` and to `each`.
-///
-/// The child's standard input is empty. After `timeout` the group is ended and the error is
-/// [`Failure::TimedOut`].
-pub fn logged(
-    command: &mut Command,
-    log: &Path,
-    timeout: Option<Duration>,
-    mut each: impl FnMut(&str),
-) -> Result<ExitStatus> {
-    let mut file =
-        File::create(log).with_context(|| format!("creating the log {}", log.display()))?;
-    writeln!(file, "% {}", line(command)).context("writing the log")?;
-    let mut child = Running::piped(command)?;
-    let deadline = timeout.map(|t| Instant::now() + t);
-    let (out, err) = child.streams()?;
-    let streams: [Box<dyn Read + Send>; 2] = [Box::new(out), Box::new(err)];
-    let in_time = child.lines(streams, deadline, |text| {
-        writeln!(file, "{text}").with_context(|| format!("writing the log {}", log.display()))?;
+/// Run `command` with both of its streams going, line by line, to `log` and to `each`; its standard input is empty. That it
+/// failed for want of room on a disk is an error of its own.
+pub fn logged(command: &mut Command, log: &Path, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
+    let mut file = fs::File::create(log)?;
+    writeln!(file, "% {}", line(command))?;
+    let (mut child, streams) = Running::piped(command)?;
+    let mut full = false;
+    child.lines(streams, None, |_, text| {
+        full |= text.contains("No space left on device");
         each(text);
-        Ok(())
+        Ok(writeln!(file, "{text}")?)
     })?;
-    if !in_time {
-        bail!(Failure::TimedOut);
+    let status = child.wait(None)?;
+    if full && !status.success() {
+        bail!(io::Error::from(Errno::ENOSPC));
     }
-    child.wait(deadline)
+    Ok(status)
+}
+
+/// The same, and all that it said.
+pub fn transcript(command: &mut Command, log: &Path) -> Result<(ExitStatus, Vec<String>)> {
+    let mut lines = Vec::new();
+    let status = logged(command, log, |line| lines.push(line.to_owned()))?;
+    Ok((status, lines))
 }
 
 /// `command` as one would type it.
@@ -297,19 +290,9 @@ pub fn quote(word: &str) -> String {
         .map_or_else(|_| word.to_owned(), Cow::into_owned)
 }
 
-/// An exit status in words.
-pub fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "an unknown status".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error;
 
     fn sh(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -321,7 +304,7 @@ mod tests {
     fn capture_gives_output_or_the_complaint() {
         assert_eq!(capture(&mut sh("echo out; echo err >&2")).unwrap(), "out\n");
         let error = capture(&mut sh("echo no such thing >&2; exit 7")).unwrap_err();
-        assert!(error.to_string().ends_with("exit status 7: no such thing"));
+        assert!(error.to_string().ends_with("exit status: 7: no such thing"));
     }
 
     #[test]
@@ -329,14 +312,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("pid");
         let script = format!("sleep 60 & echo $! >{}; wait", mark.display());
-        let error = logged(
-            &mut sh(&script),
-            &dir.path().join("log"),
-            Some(Duration::from_millis(500)),
-            |_| {},
-        )
-        .unwrap_err();
-        assert_eq!(error::code(&error), 5);
+        let (mut child, streams) = Running::piped(&mut sh(&script)).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        assert!(!child.lines(streams, Some(deadline), |_, _| Ok(())).unwrap());
         let pid = std::fs::read_to_string(&mark).unwrap();
         // A zombie that nobody has reaped yet has no command line any more.
         let left =

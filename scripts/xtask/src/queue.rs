@@ -112,26 +112,26 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::atomic::Ordering;
 
-    fn job<'a>(log: &'a Mutex<Vec<usize>>, nr: usize, seconds: u64, after: &[usize]) -> Job<'a> {
-        Job {
-            guess: Duration::from_secs(seconds),
-            after: after.to_vec(),
-            ..Job::new(move || {
-                log.lock().unwrap().push(nr);
-                Ok(())
-            })
-        }
-    }
-
     #[test]
     fn what_most_hangs_on_comes_first() {
         let log = Mutex::new(Vec::new());
+        let job = |nr: usize, seconds, after: &[usize]| {
+            let log = &log;
+            Job {
+                guess: Duration::from_secs(seconds),
+                after: after.to_vec(),
+                ..Job::new(move || {
+                    log.lock().unwrap().push(nr);
+                    Ok(())
+                })
+            }
+        };
         // The third is the longest, but the second is what the fourth, longer together, waits for.
         let jobs = [
-            job(&log, 0, 1, &[]),
-            job(&log, 1, 2, &[]),
-            job(&log, 2, 9, &[]),
-            job(&log, 3, 8, &[1]),
+            job(0, 1, &[]),
+            job(1, 2, &[]),
+            job(2, 9, &[]),
+            job(3, 8, &[1]),
         ];
         run(&jobs, 1).unwrap();
         assert_eq!(*log.lock().unwrap(), [1, 2, 3, 0]);
@@ -139,31 +139,28 @@ mod tests {
 
     #[test]
     fn an_error_ends_the_queue() {
-        let log = Mutex::new(Vec::new());
-        let mut jobs = vec![
-            job(&log, 0, 1, &[]),
-            job(&log, 1, 1, &[0]),
-            job(&log, 2, 1, &[1]),
+        let jobs = [
+            Job::new(|| anyhow::bail!("no")),
+            Job {
+                after: vec![0],
+                ..Job::new(|| panic!("it runs all the same"))
+            },
         ];
-        jobs[1].work = Box::new(|| anyhow::bail!("no"));
         assert_eq!(run(&jobs, 4).unwrap_err().to_string(), "no");
-        assert_eq!(*log.lock().unwrap(), [0]);
     }
 
     #[test]
     fn some_do_not_run_beside_each_other() {
-        let log = Mutex::new(Vec::new());
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let mut jobs: Vec<Job<'_>> = (0..4).map(|nr| job(&log, nr, 1, &[])).collect();
-        for job in &mut jobs {
-            job.alone = Some("cargo");
-            job.work = Box::new(|| {
+        let jobs = [0; 4].map(|_| Job {
+            alone: Some("cargo"),
+            ..Job::new(|| {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(20));
                 now.fetch_sub(1, Ordering::SeqCst);
                 Ok(())
-            });
-        }
+            })
+        });
         run(&jobs, 3).unwrap();
         assert_eq!(most.load(Ordering::SeqCst), 1);
     }

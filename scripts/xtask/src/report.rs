@@ -3,7 +3,6 @@
 //! What is told of a run: a guest that came to a bad end, the results of the tests, their files.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use console::style;
 
@@ -22,35 +21,30 @@ pub const TAIL: usize = 30;
 
 /// What went wrong in a guest, for people: the kernel's complaints with source lines, or the last
 /// lines of its log, and where the whole log is. Empty for a guest that is well.
-pub fn guest_trouble(kernel: &Kernel, modules: &Path, outcome: &Outcome) -> String {
+pub fn guest_trouble(kernel: &Kernel, outcome: &Outcome) -> String {
     let log = outcome.console_text();
     let mut text = String::new();
     for complaint in oops::complaints(&log) {
         let _ = writeln!(text, "{}", style("The kernel complains:").red().bold());
-        for line in oops::symbolize(kernel, modules, &complaint.lines) {
+        for line in oops::symbolize(kernel, &complaint.lines) {
             let _ = writeln!(text, "    {line}");
         }
     }
-    match &outcome.end {
+    let said = match &outcome.end {
         End::TimedOut => {
-            let _ = writeln!(
-                text,
-                "{} after {:.0} s. The last lines of its log:",
-                style("The guest was stopped").red().bold(),
-                outcome.elapsed.as_secs_f64()
-            );
-            push_tail(&mut text, &log);
+            let seconds = outcome.elapsed.as_secs_f64();
+            let stopped = style("The guest was stopped").red().bold();
+            format!("{stopped} after {seconds:.0} s. The last lines of its log:\n")
         }
         End::Broken(_) => {
-            let _ = writeln!(
-                text,
-                "{} The last lines of its log:",
-                style("The guest did not run.").red().bold()
-            );
-            push_tail(&mut text, &log);
+            let broken = style("The guest did not run.").red().bold();
+            format!("{broken} The last lines of its log:\n")
         }
-        End::Panicked if text.is_empty() => push_tail(&mut text, &log),
-        End::Panicked | End::Exited(_) => {}
+        End::Panicked | End::Exited(_) => String::new(),
+    };
+    if !said.is_empty() || text.is_empty() && outcome.end == End::Panicked {
+        text += &said;
+        push_tail(&mut text, &log);
     }
     if !text.is_empty() {
         let _ = writeln!(text, "The whole log: {}", outcome.console.display());
@@ -66,21 +60,19 @@ fn push_tail(text: &mut String, log: &str) {
 
 /// The end of a guest's kernel log, for a test that failed on a kernel that is well.
 pub fn log_tail(outcome: &Outcome) -> String {
-    let log = outcome.console_text();
     let mut text = format!(
         "  The last lines of the kernel's log ({}):\n",
         outcome.console.display()
     );
-    push_tail(&mut text, &log);
+    push_tail(&mut text, &outcome.console_text());
     text
 }
 
 /// A case that has just ended, while others of its suite still run.
 pub fn live(suite: &str, line: &str) {
-    let line = if line.starts_with("not ok") {
-        style(line).red()
-    } else {
-        style(line).dim()
+    let line = match line.starts_with("not ok") {
+        true => style(line).red(),
+        false => style(line).dim(),
     };
     progress::say(&format!("     {suite}: {line}\n"));
 }
@@ -95,39 +87,30 @@ pub fn suite(suite: &Suite) -> String {
     } else {
         style("pass").green().bold()
     };
+    let seconds = suite.milliseconds as f64 / 1000.0;
     let mut text = format!(
-        "{word} {:<20} {}, {:.1} s{}\n",
+        "{word} {:<20} {}, {seconds:.1} s",
         suite.name,
-        numbers(count),
-        suite.milliseconds as f64 / 1000.0,
-        suite
-            .started
-            .map_or(String::new(), |started| format!(", {started} processes"))
+        numbers(count)
     );
+    if let Some(started) = suite.started {
+        let _ = write!(text, ", {started} processes");
+    }
+    text.push('\n');
     for case in &suite.cases {
         match &case.verdict {
             Verdict::Fail => {
                 let _ = writeln!(text, "  {} {}", style("failed:").red().bold(), case.name);
                 for line in &case.said {
-                    let _ = writeln!(
-                        text,
-                        "    {}",
-                        line.trim_start().strip_prefix("# ").unwrap_or(line)
-                    );
+                    let line = line.trim_start().strip_prefix("# ").unwrap_or(line);
+                    let _ = writeln!(text, "    {line}");
                 }
             }
             Verdict::Skip(why) => {
-                let why = if why.is_empty() {
-                    "no reason given"
-                } else {
-                    why
-                };
-                let _ = writeln!(
-                    text,
-                    "  {} {}: {why}",
-                    style("skipped:").yellow(),
-                    case.name
-                );
+                let why = Some(why.as_str()).filter(|why| !why.is_empty());
+                let why = why.unwrap_or("no reason given");
+                let skipped = style("skipped:").yellow();
+                let _ = writeln!(text, "  {skipped} {}: {why}", case.name);
             }
             Verdict::Pass => {}
         }
@@ -145,7 +128,7 @@ pub fn summary(run: &Run) -> String {
     if count.failed > 0 {
         let _ = writeln!(text, "\n{}", style("Failed:").red().bold());
         for suite in &run.suites {
-            for case in suite.cases.iter().filter(|c| c.verdict == Verdict::Fail) {
+            for case in suite.cases.iter().filter(|case| case.is_failed()) {
                 let _ = writeln!(text, "  {}: {}", suite.name, case.name);
             }
         }

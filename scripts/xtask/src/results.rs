@@ -2,8 +2,6 @@
 
 //! The results of a test run: counted, remembered, and written for other programs.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use quick_junit::NonSuccessKind;
 use quick_junit::TestCase;
 use quick_junit::TestCaseStatus;
@@ -61,13 +60,7 @@ impl Suite {
 
     pub fn count(&self) -> Count {
         let mut count = Count::default();
-        for case in &self.cases {
-            match case.verdict {
-                Verdict::Pass => count.passed += 1,
-                Verdict::Fail => count.failed += 1,
-                Verdict::Skip(_) => count.skipped += 1,
-            }
-        }
+        count.add(&self.cases);
         count
     }
 }
@@ -77,6 +70,18 @@ pub struct Count {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
+}
+
+impl Count {
+    fn add(&mut self, cases: &[Case]) {
+        for case in cases {
+            match case.verdict {
+                Verdict::Pass => self.passed += 1,
+                Verdict::Fail => self.failed += 1,
+                Verdict::Skip(_) => self.skipped += 1,
+            }
+        }
+    }
 }
 
 /// A whole run, in the form in which it is kept and given to other programs.
@@ -93,13 +98,10 @@ pub struct Run {
 
 impl Run {
     pub fn new(kernel: Option<String>, elapsed: Duration, suites: Vec<Suite>) -> Run {
-        let add = |a: Count, b: Count| Count {
-            passed: a.passed + b.passed,
-            failed: a.failed + b.failed,
-            skipped: a.skipped + b.skipped,
-        };
+        let mut count = Count::default();
+        suites.iter().for_each(|suite| count.add(&suite.cases));
         Run {
-            count: suites.iter().map(Suite::count).fold(Count::default(), add),
+            count,
             milliseconds: millis(elapsed),
             kernel,
             suites,
@@ -138,21 +140,20 @@ impl Run {
             let mut out = TestSuite::new(&suite.name);
             out.set_time(Duration::from_millis(suite.milliseconds));
             for case in &suite.cases {
-                let mut status = match &case.verdict {
+                let status = match &case.verdict {
                     Verdict::Pass => TestCaseStatus::success(),
-                    Verdict::Fail => TestCaseStatus::non_success(NonSuccessKind::Failure),
-                    Verdict::Skip(_) => TestCaseStatus::skipped(),
-                };
-                match &case.verdict {
                     Verdict::Fail => {
-                        status.set_message(case.said.first().map_or("failed", |l| l.as_str()));
-                        status.set_description(case.said.join("\n"));
+                        let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                        failed.set_message(case.said.first().map_or("failed", |l| l.as_str()));
+                        failed.set_description(case.said.join("\n"));
+                        failed
                     }
                     Verdict::Skip(why) => {
-                        status.set_message(why.as_str());
+                        let mut skipped = TestCaseStatus::skipped();
+                        skipped.set_message(why.as_str());
+                        skipped
                     }
-                    Verdict::Pass => {}
-                }
+                };
                 let mut one = TestCase::new(&case.name, status);
                 one.set_classname(suite.name.as_str());
                 out.add_test_case(one);
@@ -170,22 +171,15 @@ impl Run {
 
     /// The same in a file of one's own.
     pub fn remember_in(&self, file: &Path) -> Result<()> {
-        let mut suites: BTreeMap<String, Suite> = read(file)
+        let mut record = self.clone();
+        let runs_now = |suite: &Suite| self.suites.iter().any(|now| now.name == suite.name);
+        let before = read(file).suites.into_iter();
+        record
             .suites
-            .into_iter()
-            .map(|suite| (suite.name.clone(), suite))
-            .collect();
-        for suite in &self.suites {
-            suites.insert(suite.name.clone(), suite.clone());
-        }
-        let record = Run {
-            suites: suites.into_values().collect(),
-            ..self.clone()
-        };
-        if let Some(dir) = file.parent() {
-            fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        }
-        write_whole(file, &(serde_json::to_string_pretty(&record)? + "\n"))
+            .extend(before.filter(|suite| !runs_now(suite)));
+        record.suites.sort_by(|a, b| a.name.cmp(&b.name));
+        fs::create_dir_all(file.parent().unwrap_or(file))?;
+        record.write_json(file)
     }
 }
 
@@ -232,22 +226,18 @@ mod tests {
     #[test]
     fn counts_and_verdict() {
         let mut run = run();
-        assert_eq!(
-            run.count,
-            Count {
-                passed: 1,
-                failed: 1,
-                skipped: 1
-            }
-        );
+        let Count {
+            passed,
+            failed,
+            skipped,
+        } = run.count;
+        assert_eq!((passed, failed, skipped), (1, 1, 1));
         assert_eq!(run.worst(), Some(Failure::TestFailed));
+        run.suites.push(run.suites[0].clone());
         run.suites[0].failure = Some(Failure::TimedOut);
         assert_eq!(run.worst(), Some(Failure::TimedOut));
-        let mut panicked = run.suites[0].clone();
-        panicked.failure = Some(Failure::GuestPanic);
-        run.suites.push(panicked);
+        run.suites[1].failure = Some(Failure::GuestPanic);
         assert_eq!(run.worst(), Some(Failure::GuestPanic));
-        assert_eq!(Run::new(None, Duration::ZERO, vec![]).worst(), None);
     }
 
     #[test]

@@ -8,13 +8,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use console::style;
 use console::Style;
+use regex::Regex;
 use serde::Deserialize;
 
 use crate::ktap::Verdict;
+use crate::oops::pattern;
 use crate::paths;
 use crate::results;
 use crate::results::Case;
@@ -75,22 +78,14 @@ fn edges(root: &Path) -> BTreeMap<String, u64> {
 
 /// The rules that a case's name carries, counted from 1.
 fn rules_of(name: &str) -> Vec<usize> {
+    static RULE_NAMES: LazyLock<Regex> = LazyLock::new(|| pattern(r"^R\d+([ ,+]+R\d+)*$"));
     // Nested names come as `outer: inner`; the rules may stand before any part.
-    let mut rules = Vec::new();
-    for part in name.split(": ") {
-        let numbers: Option<Vec<usize>> = part
-            .split([' ', ',', '+'])
-            .filter(|word| !word.is_empty())
-            .map(|word| {
-                word.strip_prefix('R')?
-                    .parse()
-                    .ok()
-                    .filter(|nr| (1..=RULES.len()).contains(nr))
-            })
-            .collect();
-        rules.extend(numbers.unwrap_or_default());
-    }
-    rules
+    name.split(": ")
+        .filter(|part| RULE_NAMES.is_match(part))
+        .flat_map(|part| part.split(['R', ' ', ',', '+']))
+        .filter_map(|number| number.parse().ok())
+        .filter(|rule| (1..=RULES.len()).contains(rule))
+        .collect()
 }
 
 /// The cases that prove a rule, each with its suite.
@@ -109,18 +104,16 @@ fn table(record: &Run) -> String {
     for (nr, sentence) in RULES.iter().enumerate() {
         let rule = nr + 1;
         let proofs = proofs(record, rule);
-        let all_passed =
-            !proofs.is_empty() && proofs.iter().all(|(_, case)| case.verdict == Verdict::Pass);
+        let passed = |case: &Case| case.verdict == Verdict::Pass;
+        let all_passed = !proofs.is_empty() && proofs.iter().all(|(_, case)| passed(case));
         proved += usize::from(all_passed);
-        text.push_str(&format!(
-            "{} {sentence}\n",
-            style(format!("{:<4}", format!("R{rule}"))).bold()
-        ));
+        let number = style(format!("{:<4}", format!("R{rule}"))).bold();
+        text += &format!("{number} {sentence}\n");
         if let Some(edges) = edges.get(&format!("R{rule}")) {
-            text.push_str(&format!("     {edges} edges of the map\n"));
+            text += &format!("     {edges} edges of the map\n");
         }
         if proofs.is_empty() {
-            text.push_str(&format!("     {}\n", style("no test case yet").yellow()));
+            text += &format!("     {}\n", style("no test case yet").yellow());
         }
         for (suite, case) in proofs {
             let (how, word, reason) = match &case.verdict {
@@ -133,11 +126,8 @@ fn table(record: &Run) -> String {
                 Some(stem) => (stem, ", debug kernel"),
                 None => (suite.name.as_str(), ""),
             };
-            text.push_str(&format!(
-                "     {} test-{stem}.sh{where_}: {}{reason}\n",
-                how.apply_to(word),
-                case.name
-            ));
+            let (word, name) = (how.apply_to(word), &case.name);
+            text += &format!("     {word} test-{stem}.sh{where_}: {name}{reason}\n");
         }
     }
     text.push_str(&format!("{proved} of {} rules proved\n", RULES.len()));
@@ -168,28 +158,20 @@ mod tests {
             cases,
             ..Suite::default()
         };
+        let seen = [("R1: x", Verdict::Pass), ("R2: y", Verdict::Fail)];
+        let seen = seen.map(|(name, verdict)| Case::new(name, verdict));
+        let elsewhere = Case::new("R3: no kernel", Verdict::Pass);
         let record = Run {
             suites: vec![
-                suite(
-                    Some("7.2"),
-                    vec![
-                        Case::new("R1: x", Verdict::Pass),
-                        Case::new("R2: y", Verdict::Fail),
-                    ],
-                ),
-                suite(None, vec![Case::new("R3: no kernel", Verdict::Pass)]),
+                suite(Some("7.2"), seen.to_vec()),
+                suite(None, vec![elsewhere]),
             ],
             ..Run::default()
         };
         let text = table(&record);
-        assert!(
-            text.contains("     passed test-rules.sh: R1: x\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("     failed test-rules.sh: R2: y\n"),
-            "{text}"
-        );
+        for line in ["passed test-rules.sh: R1: x", "failed test-rules.sh: R2: y"] {
+            assert!(text.contains(&format!("     {line}\n")), "{text}");
+        }
         assert_eq!(text.matches("no test case yet").count(), 12);
         assert!(text.ends_with("1 of 14 rules proved\n"), "{text}");
     }

@@ -69,9 +69,9 @@ pub fn run(args: &KernelArgs, options: &RunArgs) -> Result<()> {
         println!("PARAM, --expect and --order: the plain story, in place of the `steps` in its Cargo.toml");
     }
     let kernel = Kernel::ensure(args)?;
-    let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem))?;
+    kbuild::build(&kernel, std::slice::from_ref(&sample.stem))?;
     let mut text = String::new();
-    let story = tell(&mut text, &kernel, &modules, &sample, options);
+    let story = tell(&mut text, &kernel, &sample, options);
     print!("{text}");
     let story = story?;
     match &options.expect {
@@ -103,9 +103,9 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
         let mut text = String::new();
         // Kbuild keeps every processor busy by itself.
         let one_at_a_time = building.lock();
-        let modules = kbuild::build(&kernel, std::slice::from_ref(&sample.stem));
+        let built = kbuild::build(&kernel, std::slice::from_ref(&sample.stem));
         drop(one_at_a_time);
-        let seen = modules.and_then(|modules| story(&mut text, &kernel, &modules, sample));
+        let seen = built.and_then(|_| story(&mut text, &kernel, sample));
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         let (printed, told) = &mut *told;
         told.insert(nr, Told { text, seen });
@@ -143,11 +143,11 @@ pub fn stories(args: &KernelArgs) -> Result<Vec<Case>> {
     let kernel = Kernel::ensure(args)?;
     let samples = catalog::samples()?;
     let stems: Vec<String> = samples.iter().map(|sample| sample.stem.clone()).collect();
-    let modules = kbuild::build(&kernel, &stems)?;
+    kbuild::build(&kernel, &stems)?;
     let mut cases = Vec::new();
     for sample in &samples {
         let mut text = String::new();
-        let told = story(&mut text, &kernel, &modules, sample);
+        let told = story(&mut text, &kernel, sample);
         process::check_interrupted()?;
         cases.push(match told {
             Ok(_) => Case::new(&sample.stem, Verdict::Pass),
@@ -170,31 +170,18 @@ struct Told {
 }
 
 /// Run one sample with its own parameters: what changed, and how long the transition took.
-fn story(
-    text: &mut String,
-    kernel: &Kernel,
-    modules: &Path,
-    sample: &Sample,
-) -> Result<(String, Option<f64>)> {
-    let story = tell(text, kernel, modules, sample, &RunArgs::default())?;
+fn story(text: &mut String, kernel: &Kernel, sample: &Sample) -> Result<(String, Option<f64>)> {
+    let story = tell(text, kernel, sample, &RunArgs::default())?;
     Ok((effect(&sample.livepatch, &story)?, story.transition()))
 }
 
 /// Run one sample, and write its story into `text`.
-fn tell(
-    text: &mut String,
-    kernel: &Kernel,
-    modules: &Path,
-    sample: &Sample,
-    options: &RunArgs,
-) -> Result<Story> {
+fn tell(text: &mut String, kernel: &Kernel, sample: &Sample, options: &RunArgs) -> Result<Story> {
     let title = style(&sample.stem).bold().underlined();
     let about = style(format!("- {}", sample.description)).bold();
     writeln!(text, "{title} {about}")?;
-    let mut guest = Guest::new(
-        &format!("run-{}", sample.stem),
-        script(&paths::root(), modules, sample, options),
-    );
+    let script = script(&kbuild::modules_dir(kernel), sample, options);
+    let mut guest = Guest::new(&format!("run-{}", sample.stem), script);
     guest.append.clone_from(&options.append);
     guest.nics = sample.livepatch.nics;
     guest.timeout = TIMEOUT;
@@ -204,7 +191,7 @@ fn tell(
     names.extend(sample.livepatch.targets.iter().map(String::as_str));
     let story = timeline::parse(&outcome.console_text(), &names);
     text.push_str(&story.render(timeline::width()));
-    text.push_str(&report::guest_trouble(kernel, modules, &outcome));
+    text.push_str(&report::guest_trouble(kernel, &outcome));
     if let Some(failure) = outcome.failure() {
         bail!(failure);
     }
@@ -213,10 +200,7 @@ fn tell(
         Verdict::Skip(why) => Some(why),
         _ => None,
     });
-    let failed: Vec<&Case> = cases
-        .iter()
-        .filter(|case| case.verdict == Verdict::Fail)
-        .collect();
+    let failed: Vec<&Case> = cases.iter().filter(|case| case.is_failed()).collect();
     for case in &failed {
         for line in &case.said {
             writeln!(text, "    {line}")?;
@@ -235,10 +219,10 @@ fn tell(
 }
 
 /// The script that a sample's guest runs, in the words of `selftests/functions.sh`.
-fn script(root: &Path, modules: &Path, sample: &Sample, options: &RunArgs) -> String {
+fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     let livepatch = &sample.livepatch;
     let module = &livepatch.module;
-    let functions = root.join("selftests/functions.sh");
+    let functions = paths::root().join("selftests/functions.sh");
     let typed = |command: &String| format!("typed {}", quote(command));
     // A command that fails is an effect, too; its complaint is shown like any output.
     let show = |command: &String| format!("show bash -c {} || true; ", quote(command));
@@ -287,12 +271,8 @@ fn script(root: &Path, modules: &Path, sample: &Sample, options: &RunArgs) -> St
             }
         }));
     }
-    steps.extend(
-        targets[..left]
-            .iter()
-            .rev()
-            .map(|t| format!("unload_mod {t}")),
-    );
+    let left = targets[..left].iter().rev();
+    steps.extend(left.map(|t| format!("unload_mod {t}")));
     format!(
         "export KLP_MODULES_DIR={}\n. {}\nexport KLP_DIR\nstory()\n{{\n\t{}\n}}\nktap_plan 1\nktap_case {} story\nktap_finish",
         quote(&modules.to_string_lossy()),
@@ -313,11 +293,8 @@ fn summary(release: &str, samples: &[Sample], told: &BTreeMap<usize, Told>) -> S
         };
         let took = took.map(Duration::from_secs_f64);
         let took = took.map_or(String::new(), |took| format!(" (transition {took:.1?})"));
-        text.push_str(&format!(
-            "  {}\n    {effect}{}\n",
-            style(&samples[*nr].stem).bold(),
-            style(took).dim()
-        ));
+        let (stem, took) = (style(&samples[*nr].stem).bold(), style(took).dim());
+        text += &format!("  {stem}\n    {effect}{took}\n");
     }
     text
 }
@@ -372,7 +349,7 @@ mod tests {
 
     /// The lines of the script for this story.
     fn steps(sample: &Sample, options: &RunArgs) -> Vec<String> {
-        let text = script(&paths::root(), Path::new("/m"), sample, options);
+        let text = script(Path::new("/m"), sample, options);
         let steps = text.lines().filter_map(|line| line.strip_prefix('\t'));
         steps.map(str::to_owned).collect()
     }

@@ -4,7 +4,7 @@
 //!
 //! Without words a shell on the terminal; with words that command, its output and a verdict.
 
-use std::fs;
+use std::fs::Permissions;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::bail;
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::catalog;
 use crate::cli::KernelArgs;
@@ -43,15 +43,16 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     if !options.no_build && !kbuild::modules_dir(&kernel).exists() {
         eprintln!("building every module, for once; --no-build does without");
     }
-    // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
-    let modules = match (!options.no_build).then(|| kbuild::build(&kernel, &[])) {
-        None => kbuild::modules_dir(&kernel),
-        Some(Err(error)) if error.downcast_ref() != Some(&Failure::Interrupted) => {
-            eprintln!("xtask: {error:#}");
-            kbuild::modules_dir(&kernel)
+    if !options.no_build {
+        // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
+        match kbuild::build(&kernel, &[]) {
+            Err(error) if error.downcast_ref() != Some(&Failure::Interrupted) => {
+                eprintln!("xtask: {error:#}");
+            }
+            built => drop(built?),
         }
-        Some(built) => built?,
-    };
+    }
+    let modules = kbuild::modules_dir(&kernel);
     let mut guest = Guest::new("shell", "");
     guest.nics = options.nics;
     guest.memory_mib = options.memory;
@@ -70,22 +71,21 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
             },
             dir = quote(&modules.to_string_lossy()),
         );
-        one_command(&kernel, &guest, &modules)
+        one_command(&kernel, &guest)
     }
 }
 
-fn one_command(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
+fn one_command(kernel: &Kernel, guest: &Guest) -> Result<()> {
     let outcome = vm::run(kernel, guest, |line| {
         // A reader that went away is no reason to leave the guest half-way.
         let _ = writeln!(std::io::stdout(), "{line}");
     })?;
-    eprint!("{}", report::guest_trouble(kernel, modules, &outcome));
+    eprint!("{}", report::guest_trouble(kernel, &outcome));
     if let Some(failure) = outcome.failure() {
         bail!(failure);
     }
     match outcome.end {
-        End::Exited(0) => Ok(()),
-        End::Exited(status) => {
+        End::Exited(status) if status != 0 => {
             eprintln!("xtask: the command ended with exit status {status}");
             bail!(Failure::TestFailed)
         }
@@ -95,59 +95,50 @@ fn one_command(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
 
 fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
     let folder = guest.folder();
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let samples: Vec<String> = catalog::samples()?
-        .into_iter()
-        .map(|sample| format!("{}.ko", sample.livepatch.module))
+    fs::create_dir_all(&folder)?;
+    let samples = catalog::samples()?.into_iter();
+    let samples: Vec<_> = samples
+        .map(|sample| sample.livepatch.module + ".ko")
         .collect();
     // virtme-ng starts the user's shell by name only, so ours sets the scene and becomes bash.
     let shell = folder.join("shell");
-    fs::write(&shell, shell_script(&kernel.release, modules, &samples))
-        .with_context(|| format!("writing {}", shell.display()))?;
-    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("making {} executable", shell.display()))?;
+    fs::write(&shell, shell_script(&kernel.release, modules, &samples))?;
+    fs::set_permissions(&shell, Permissions::from_mode(0o755))?;
 
     let mut command = Command::new("vng");
     command
-        .args(vm::common_arguments(
-            guest,
-            &kernel.image,
-            // Somebody sits at it.
-            vm::accel(kernel)?,
-        ))
+        // In real time: somebody sits at it.
+        .args(vm::arguments(guest, &kernel.image, vm::accel(kernel)?))
         .arg("--shell")
         .arg(&shell)
         .current_dir(paths::root());
     vm::tell(&command);
     let status = process::foreground(&mut command)?;
     if !status.success() {
-        bail!(Failure::Host(format!(
-            "the guest ended with {}",
-            process::describe(status)
-        )));
+        bail!(Failure::Host(format!("the guest ended with {status}")));
     }
     Ok(())
 }
 
 /// What the guest starts as its shell; three lines of greeting.
 fn shell_script(release: &str, modules: &Path, samples: &[String]) -> String {
+    let greeting =
+        format!("Linux {release}; this machine's files, and whatever you change is forgotten.");
+    let here = format!(
+        "The modules are here ($KLP_MODULES_DIR): {}; try insmod, dmesg.",
+        samples.join(" ")
+    );
+    let leave = "Leave with exit; Ctrl-A X ends a guest that hangs.";
     format!(
         "#!/bin/bash\n\
          # Written by cargo xtask for one guest.\n\
-         export KLP_MODULES_DIR={dir}\n\
+         export KLP_MODULES_DIR={}\n\
          cd \"$KLP_MODULES_DIR\" || exit\n\
-         echo {greeting}\n\
-         echo {modules}\n\
-         echo {leave}\n\
+         printf '%s\\n' {} {} {}\n\
          exec /bin/bash -i\n",
-        dir = quote(&modules.to_string_lossy()),
-        greeting = quote(&format!(
-            "Linux {release}; this machine's files, and whatever you change is forgotten."
-        )),
-        modules = quote(&format!(
-            "The modules are here ($KLP_MODULES_DIR): {}; try insmod, dmesg.",
-            samples.join(" ")
-        )),
-        leave = quote("Leave with exit; Ctrl-A X ends a guest that hangs."),
+        quote(&modules.to_string_lossy()),
+        quote(&greeting),
+        quote(&here),
+        quote(leave),
     )
 }

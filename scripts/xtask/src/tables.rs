@@ -4,13 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use regex::Regex;
 
 use crate::catalog;
@@ -41,8 +40,8 @@ pub fn samples(kernel: &Kernel) -> Result<String> {
 /// The livepatch modules below `folder`, in the order of their names.
 fn livepatches(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry.context("reading the modules")?.path();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.extension().is_some_and(|end| end == "ko")
             && modinfo(&path, "livepatch")?.trim() == "Y"
         {
@@ -66,30 +65,23 @@ fn section(sample: &Sample, file: &Path) -> Result<String> {
     let symbols = process::capture(Command::new("nm").arg("--defined-only").arg(file))?;
     objects.extend(replaced(&symbols));
 
-    let mut text = format!(
-        "`{module}.ko`: {}\n\n",
-        modinfo(file, "description")?.trim()
-    );
+    let about = modinfo(file, "description")?;
+    let mut text = format!("`{module}.ko`: {}\n\n", about.trim());
     text.push_str("| file | holds |\n|---|---|\n");
     // A line each, `name:text (type)`.
     let params = modinfo(file, "parm")?;
     for (name, rest) in params.lines().filter_map(|line| line.split_once(':')) {
         let said = rest.rsplit_once(" (").map_or(rest, |(said, _)| said);
         let declared = declared(&source, name).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "| `/sys/module/{module}/parameters/{name}` | {said}{declared} |"
-        );
+        let file = format!("/sys/module/{module}/parameters/{name}");
+        let _ = writeln!(text, "| `{file}` | {said}{declared} |");
     }
-    let _ = writeln!(
-        text,
-        "| `/sys/kernel/livepatch/{module}/` | `enabled`, `transition`, `force`, `replace`, `stack_order` |"
-    );
+    let sysfs = format!("/sys/kernel/livepatch/{module}");
+    let files = "`enabled`, `transition`, `force`, `replace`, `stack_order`";
+    let _ = writeln!(text, "| `{sysfs}/` | {files} |");
     for object in objects {
-        let _ = writeln!(
-            text,
-            "| `/sys/kernel/livepatch/{module}/{object}/patched` | 1 while `{object}` is patched |"
-        );
+        let holds = format!("1 while `{object}` is patched");
+        let _ = writeln!(text, "| `{sysfs}/{object}/patched` | {holds} |");
     }
     text.push('\n');
     Ok(text)
@@ -116,12 +108,10 @@ fn declared(source: &str, name: &str) -> Option<String> {
 
 /// The objects whose callbacks the transcript shows.
 fn objects(transcript: &str, module: &str) -> BTreeSet<String> {
-    timeline::parse_transcript(transcript)
-        .callbacks()
-        .into_iter()
-        .filter(|callback| callback.0 == module)
-        .map(|callback| callback.2.to_owned())
-        .collect()
+    let story = timeline::parse_transcript(transcript);
+    let callbacks = story.callbacks().into_iter();
+    let own = callbacks.filter(|callback| callback.0 == module);
+    own.map(|callback| callback.2.to_owned()).collect()
 }
 
 /// The objects that a module replaces functions of: a replacement's symbol is `livepatch.OBJECT.FUNCTION`.

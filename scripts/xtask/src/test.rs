@@ -6,17 +6,14 @@
 //! own, on a kernel that nobody else has touched. A pattern chooses among the names of both; what is not chosen costs
 //! nothing. All that a run needs, kernels and modules as well, goes through one queue.
 //!
-//! Scripts run on the kernel of the command line, those that say `kernel=own` on our own where that one is a
-//! distribution's. They run a second time on the debug kernel, as `debug <stem>`: all of them when it was asked for
-//! (`--debug`, `CI_FULL=1`), else, where that kernel is built already, the few of [`DEBUG_SOME`]. There a splat of
-//! lockdep, KASAN or UBSAN, a leak, a warning fails the run, wherever in the log it stands.
+//! Scripts run on the kernel of the command line, and a second time on the debug kernel, as `debug <stem>`: all of them
+//! when it was asked for (`--debug`, `CI_FULL=1`), else, where that kernel is built already, the few of [`DEBUG_SOME`].
+//! There a splat of lockdep, KASAN or UBSAN, a leak, a warning fails the run, wherever in the log it stands.
 
 mod guest;
 mod host;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
@@ -26,6 +23,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use indicatif::ProgressBar;
 
 use crate::cargo;
@@ -56,15 +54,6 @@ const DEBUG_SOME: [&str; 2] = ["rules", "netdev-features"];
 /// What stands before the name of a suite that runs on the debug kernel.
 const DEBUG: &str = "debug ";
 
-/// What a guest takes that never ran before, and what the longer ones take, in seconds.
-const GUEST_GUESS: u64 = 100;
-const LONG_GUESSES: [(&str, u64); 4] = [
-    ("upstream-rust", 250),
-    ("soak", 300),
-    ("asm-trampoline", 200),
-    ("netdev-features", 200),
-];
-
 /// What building takes when it was not built before.
 const KERNEL_GUESS: Duration = Duration::from_secs(600);
 const MODULES_GUESS: Duration = Duration::from_secs(120);
@@ -78,7 +67,6 @@ struct On<'a> {
     /// Suites of the host look at it.
     host: bool,
     kernel: OnceLock<Kernel>,
-    modules: OnceLock<PathBuf>,
 }
 
 /// The kernels of a run that chooses among all suites, each with all that may run on it.
@@ -89,19 +77,17 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
         scripts: scripts.iter().filter(|script| wanted(script)).collect(),
         host,
         kernel: OnceLock::new(),
-        modules: OnceLock::new(),
     };
     let debug = args.with("debug");
     let choice = args.choice();
     let mut found = Vec::new();
-    let is_debug = choice == Choice::Own { debug: true };
-    if !is_debug {
+    if choice != Choice::Debug {
         found.push(on(args, "", true, &|_| true));
     }
     // Of somebody's own kernel there is but one.
     let may_debug = !matches!(choice, Choice::Dir(_));
     let full = std::env::var(guest::FULL).is_ok_and(|value| value == "1");
-    let all = is_debug || may_debug && full;
+    let all = choice == Choice::Debug || may_debug && full;
     if all || may_debug && Kernel::resolve(&debug).is_ok() {
         let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
         found.push(on(&debug, DEBUG, false, &wanted));
@@ -116,22 +102,20 @@ fn names(kernels: &[On<'_>]) -> Vec<String> {
         names.extend(host::ALL.map(|host| host.name.to_owned()));
     }
     for on in kernels {
-        let name = |name: &str| format!("{}{name}", on.prefix);
-        names.extend(on.scripts.iter().map(|script| name(&script.name)));
+        names.extend(on.scripts.iter().map(|script| on.name(&script.name)));
     }
     names
 }
 
 /// The names that contain one of `patterns`, in their own order; all without any.
-fn choose(names: &[String], patterns: &[String]) -> Result<Vec<String>> {
+pub fn choose(names: &[String], patterns: &[String]) -> Result<Vec<String>> {
     let mut chosen = Vec::new();
     for pattern in patterns {
         chosen.extend(choose_like(names, pattern)?);
     }
-    let all = names.iter().cloned();
-    Ok(all
-        .filter(|name| patterns.is_empty() || chosen.contains(name))
-        .collect())
+    let mut names = names.to_vec();
+    names.retain(|name| patterns.is_empty() || chosen.contains(name));
+    Ok(names)
 }
 
 fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
@@ -139,66 +123,53 @@ fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
         .trim_start_matches("test-")
         .trim_end_matches(".sh")
         .replace('_', "-");
-    let on_debug = |name: &&String| name.starts_with(DEBUG);
+    let is_debug = |name: &String| name.starts_with(DEBUG);
     // With `--debug` there are no others, and nobody has to say it twice.
-    let named = format!("{DEBUG}{wanted}");
-    let both = !names.iter().all(|name| on_debug(&name));
-    let chosen: Vec<String> = if names.contains(&wanted) {
-        // A whole name means that one and not the others that contain it.
-        vec![wanted]
-    } else if !both && names.contains(&named) {
-        vec![named]
-    } else {
-        let mut like: Vec<&String> = names.iter().filter(|n| n.contains(&wanted)).collect();
-        // Those of the debug kernel are slow: they are meant by their own names, or where there are no others.
-        if !wanted.starts_with(DEBUG.trim_end()) && !like.iter().all(on_debug) {
-            like.retain(|name| !on_debug(name));
-        }
-        like.into_iter().cloned().collect()
+    let only_debug = names.iter().all(is_debug);
+    let is_it = |name: &&String| {
+        **name == wanted || only_debug && name.strip_prefix(DEBUG) == Some(&wanted)
     };
-    if chosen.is_empty() {
+    // A whole name means that one and not the others that contain it.
+    if let Some(name) = names.iter().find(is_it) {
+        return Ok(vec![name.clone()]);
+    }
+    let mut like = names.to_vec();
+    like.retain(|name| name.contains(&wanted));
+    if like.is_empty() {
         return Err(catalog::unknown("test like", pattern, names));
     }
-    Ok(chosen)
+    // Those of the debug kernel are slow: they are meant by their own names, or where there are no others.
+    if !wanted.starts_with(DEBUG.trim_end()) && !like.iter().all(is_debug) {
+        like.retain(|name| !is_debug(name));
+    }
+    Ok(like)
 }
 
 impl On<'_> {
+    /// How a suite on it is called.
+    fn name(&self, of: &str) -> String {
+        format!("{}{of}", self.prefix)
+    }
+
     /// Forget what was not chosen.
     fn retain(&mut self, chosen: &[String]) {
         let is_chosen = |name: &str| chosen.contains(&format!("{}{name}", self.prefix));
         self.scripts.retain(|script| is_chosen(&script.name));
-        self.host &= host::ALL
-            .iter()
-            .any(|host| host.kernel && is_chosen(host.name));
-    }
-
-    fn has_guests(&self) -> bool {
-        !self.scripts.is_empty()
-    }
-
-    /// The module folders that are needed, none for all of them.
-    fn folders(&self) -> Option<Vec<String>> {
-        let mut names = Vec::new();
-        for script in &self.scripts {
-            names.extend(script.modules.clone()?);
-        }
-        names.sort();
-        names.dedup();
-        Some(names)
+        let mut host = host::ALL.iter().filter(|host| host.kernel);
+        self.host &= host.any(|host| is_chosen(host.name));
     }
 
     fn build_modules(&self) -> Result<()> {
-        let kernel = self.kernel()?;
-        let dir = match self.folders() {
-            Some(names) if names.is_empty() => kbuild::modules_dir(kernel),
-            names => kbuild::build(kernel, &names.unwrap_or_default())?,
-        };
+        let folders: Option<Vec<_>> = self.scripts.iter().map(|s| s.modules.clone()).collect();
+        let folders = folders.map(|folders| folders.concat());
+        if folders.as_ref().is_none_or(|names| !names.is_empty()) {
+            kbuild::build(self.kernel()?, &folders.unwrap_or_default())?;
+        }
         for package in self.scripts.iter().filter_map(|s| s.package.as_ref()) {
             let mut command = cargo::command();
             command.args(["build", "--quiet", "--package", package]);
             process::capture(command.current_dir(paths::root()))?;
         }
-        self.modules.get_or_init(|| dir);
         Ok(())
     }
 
@@ -301,10 +272,10 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
     for on in &mut kernels {
         on.retain(&names);
     }
-    kernels.retain(|on| on.has_guests() || on.host);
+    kernels.retain(|on| !on.scripts.is_empty() || on.host);
     // Before anything slow: the files that are to be written can be.
     for file in [&options.json, &options.junit].into_iter().flatten() {
-        fs::write(file, "").with_context(|| format!("writing {}", file.display()))?;
+        fs::write(file, "")?;
     }
 
     let start = Instant::now();
@@ -320,7 +291,7 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
 
     let release = kernels
         .iter()
-        .find(|on| on.has_guests())
+        .find(|on| !on.scripts.is_empty())
         .and_then(|on| Some(on.kernel.get()?.release.clone()));
     let run = results::Run::new(release, start.elapsed(), suites);
     run.remember()?;
@@ -342,11 +313,12 @@ fn jobs<'a>(
     told: &'a Told,
 ) -> Vec<Job<'a>> {
     let last = results::last();
-    let guess = |name: &str, otherwise: u64| {
+    let plan = |name: &str, otherwise: u64| {
         let seen = last.suites.iter().find(|suite| suite.name == name);
-        seen.map_or(Duration::from_secs(otherwise), |suite| {
-            Duration::from_millis(suite.milliseconds)
-        })
+        let milliseconds = seen.map_or(otherwise * 1000, |suite| suite.milliseconds);
+        let guess = Duration::from_millis(milliseconds);
+        told.plan(name, guess);
+        guess
     };
     let mut jobs: Vec<Job<'a>> = Vec::new();
     let mut host_kernel = Vec::new();
@@ -354,10 +326,9 @@ fn jobs<'a>(
         let ready = Kernel::resolve(&on.args).is_ok();
         jobs.push(Job {
             guess: if ready { Duration::ZERO } else { KERNEL_GUESS },
-            after: Vec::new(),
             // One that is there keeps nobody waiting.
             alone: (!ready).then_some("kernel"),
-            work: Box::new(move || {
+            ..Job::new(move || {
                 let kernel = Kernel::ensure(&on.args)?;
                 if on.scripts.iter().any(|script| script.clock == Clock::Real) {
                     // Found out once, not by each guest.
@@ -365,71 +336,52 @@ fn jobs<'a>(
                 }
                 on.kernel.get_or_init(|| kernel);
                 Ok(())
-            }),
+            })
         });
         let kernel = jobs.len() - 1;
         if on.host {
             host_kernel.push(kernel);
         }
-        if !on.has_guests() {
+        if on.scripts.is_empty() {
             continue;
         }
         jobs.push(Job {
             guess: MODULES_GUESS,
             after: vec![kernel],
-            alone: None,
-            work: Box::new(move || on.build_modules()),
+            ..Job::new(|| on.build_modules())
         });
         let modules = jobs.len() - 1;
-        let mut guest = |guess, work| {
-            jobs.push(Job {
-                guess,
-                after: vec![modules],
-                alone: None,
-                work,
-            });
-        };
         for script in &on.scripts {
-            let name = format!("{}{}", on.prefix, script.name);
-            let long = LONG_GUESSES.iter().find(|(stem, _)| *stem == script.stem);
-            let guess = guess(&name, long.map_or(GUEST_GUESS, |(_, seconds)| *seconds));
+            let name = on.name(&script.name);
             let how = How {
                 debug: on.prefix == DEBUG,
                 bless: bless && on.prefix.is_empty(),
                 live: told.total == 1,
             };
-            told.plan(&name, guess);
-            guest(
-                guess,
-                Box::new(move || {
+            jobs.push(Job {
+                guess: plan(&name, script.guess()),
+                after: vec![modules],
+                ..Job::new(move || {
                     told.begin(&name);
-                    let modules = on.modules.get().context("no modules were built")?;
-                    let (suite, trouble) = guest::run(on.kernel()?, modules, script, &name, how)?;
+                    let (suite, trouble) = guest::run(on.kernel()?, script, &name, how)?;
                     told.tell(suite, &trouble);
                     Ok(())
-                }),
-            );
+                })
+            });
         }
     }
-    for host in host::ALL
-        .iter()
-        .filter(|host| chosen.iter().any(|name| name == host.name))
-    {
-        let guess = guess(host.name, host.guess);
-        told.plan(host.name, guess);
+    let is_chosen = |host: &&host::Host| chosen.iter().any(|name| name == host.name);
+    for host in host::ALL.iter().filter(is_chosen) {
+        let after = host.kernel.then(|| host_kernel.clone());
         jobs.push(Job {
-            guess,
-            after: if host.kernel {
-                host_kernel.clone()
-            } else {
-                Vec::new()
-            },
+            guess: plan(host.name, host.guess),
+            after: after.unwrap_or_default(),
             alone: host.cargo.then_some("cargo"),
-            work: Box::new(move || {
+            ..Job::new(|| {
                 told.begin(host.name);
                 told.tell(host::run(args, host.name)?, "");
                 Ok(())
-            }),
+            })
         });
     }
     jobs
@@ -438,55 +390,36 @@ fn jobs<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error;
 
-    fn like(names: &[String], pattern: &str) -> Result<Vec<String>> {
-        choose(names, &[pattern.to_owned()])
-    }
-
-    fn some_names() -> Vec<String> {
-        ["fmt", "sysctl-update", "sysctl-update-more", "rules"]
-            .map(str::to_owned)
-            .to_vec()
+    fn like(names: &[&str], pattern: &str) -> String {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let patterns: Vec<String> = pattern.split(' ').map(str::to_owned).collect();
+        let chosen = choose(&names, &patterns);
+        chosen.map_or_else(|error| error.to_string(), |chosen| chosen.join(" "))
     }
 
     #[test]
     fn a_pattern_chooses_by_name() {
-        let names = some_names();
-        assert_eq!(choose(&names, &[]).unwrap().len(), 4);
-        assert_eq!(like(&names, "rul").unwrap(), ["rules"]);
-        assert_eq!(
-            like(&names, "sysctl").unwrap(),
-            ["sysctl-update", "sysctl-update-more"]
-        );
+        let names = ["fmt", "sysctl-update", "sysctl-update-more", "rules"];
+        assert_eq!(like(&names, "rul"), "rules");
+        assert_eq!(like(&names, "sysctl"), "sysctl-update sysctl-update-more");
         // A whole name, in any of its spellings, means only itself.
         for name in ["sysctl-update", "sysctl_update", "test-sysctl-update.sh"] {
-            assert_eq!(like(&names, name).unwrap(), ["sysctl-update"]);
+            assert_eq!(like(&names, name), "sysctl-update");
         }
-        let both = ["sysctl", "fmt"].map(str::to_owned);
-        assert_eq!(
-            choose(&names, &both).unwrap(),
-            ["fmt", "sysctl-update", "sysctl-update-more"]
-        );
-        let error = like(&names, "nothing").unwrap_err();
-        assert_eq!(error::code(&error), 2);
-        assert!(error.to_string().contains("rules"), "{error}");
+        assert_eq!(like(&names, "rul fmt"), "fmt rules");
+        assert!(like(&names, "nothing").contains("there are: fmt"));
     }
 
     #[test]
     fn the_debug_kernel_has_suites_of_its_own() {
-        let some: Vec<String> = ["fmt", "rules", "x", "debug rules"]
-            .map(str::to_owned)
-            .to_vec();
+        let like_of = |names: &'static [&str]| move |pattern| like(names, pattern);
         // By what is typed: the usual one; the debug one by its name, or because there is no other.
-        assert_eq!(like(&some, "rule").unwrap(), ["rules"]);
-        assert_eq!(like(&some, "debug rules").unwrap(), ["debug rules"]);
-        assert_eq!(like(&some, "debug").unwrap(), ["debug rules"]);
-        let all: Vec<String> = ["debug rules", "debug x", "debug upstream-rust"]
-            .map(str::to_owned)
-            .to_vec();
-        assert_eq!(like(&all, "x").unwrap(), ["debug x"]);
-        assert_eq!(like(&all, "rules").unwrap(), ["debug rules"]);
-        assert_eq!(like(&all, "u").unwrap().len(), 3);
+        let some = like_of(&["fmt", "rules", "x", "debug rules"]);
+        assert_eq!(some("rule"), "rules");
+        assert_eq!(some("debug"), "debug rules");
+        let all = like_of(&["debug rules", "debug x", "debug xy"]);
+        assert_eq!(all("x"), "debug x");
+        assert_eq!(all("rul"), "debug rules");
     }
 }

@@ -5,7 +5,6 @@
 //! Each check is a test case of its own.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +12,7 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::book;
 use crate::catalog;
@@ -108,18 +108,12 @@ pub fn book_checks(root: &Path, files: &[PathBuf]) -> Result<Vec<Case>> {
 
 /// The files of the checkout, relative to it: what git has, and what it would take.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
-    let listed = process::capture(
-        Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(root),
-    )
-    .context("listing the checkout's files: tidy needs git and a clone")?;
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "--cached"]);
+    git.args(["--others", "--exclude-standard"])
+        .current_dir(root);
+    let listed = process::capture(&mut git)
+        .context("listing the checkout's files: tidy needs git and a clone")?;
     let files: BTreeSet<PathBuf> = listed
         .split('\0')
         .filter(|name| !name.is_empty())
@@ -151,16 +145,8 @@ fn is_shell(file: &Path) -> bool {
 }
 
 fn first_line(file: &Path) -> String {
-    use std::io::Read;
-    let mut bytes = [0; 64];
-    let read = fs::File::open(file)
-        .and_then(|mut file| file.read(&mut bytes))
-        .unwrap_or(0);
-    String::from_utf8_lossy(&bytes[..read])
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    let text = read_lossy(file);
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// One stem everywhere.
@@ -254,7 +240,8 @@ fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
 
 /// mdBook prints nothing at all for an anchor that does not exist.
 fn anchors(root: &Path, files: &[PathBuf]) -> Vec<String> {
-    let include = pattern(r"\{\{#(?:rustdoc_)?(?:include|playground)\s+([^}\s]+)[^}]*\}\}");
+    let include =
+        pattern(r"(?:^|[^\\])\{\{#(?:rustdoc_)?(?:include|playground)\s+([^}\s]+)[^}]*\}\}");
     let mut complaints = Vec::new();
     for page in files
         .iter()
@@ -265,13 +252,7 @@ fn anchors(root: &Path, files: &[PathBuf]) -> Vec<String> {
         for (nr, line) in text.lines().enumerate() {
             // `\{{#include` is how a page shows the syntax itself.
             for found in include.captures_iter(line) {
-                let escaped = found
-                    .get(0)
-                    .is_some_and(|m| line[..m.start()].ends_with('\\'));
-                let Some(what) = found.get(1).filter(|_| !escaped) else {
-                    continue;
-                };
-                if let Some(complaint) = wrong_include(root, here, what.as_str()) {
+                if let Some(complaint) = wrong_include(root, here, &found[1]) {
                     complaints.push(format!("{}:{}: {complaint}", page.display(), nr + 1));
                 }
             }
@@ -332,27 +313,21 @@ fn licences(root: &Path, files: &[PathBuf]) -> Vec<String> {
             .take(SPDX_LINES)
             .find_map(|line| line.split_once(concat!("SPDX-License", "-Identifier: ")))
             .map(|(_, rest)| rest.trim().trim_end_matches("*/").trim());
-        let links = ["samples", "shared", "selftests/modules"]
-            .iter()
-            .any(|dir| file.starts_with(dir))
-            && file
-                .extension()
-                .is_some_and(|e| e == "rs" || e == "c" || e == "S" || e == "h");
-        match licence {
-            None => complaints.push(format!(
-                "{}: no SPDX line among the first {SPDX_LINES}",
-                file.display()
-            )),
-            Some(licence) if links && licence != "GPL-2.0" => complaints.push(format!(
-                "{}: links into the kernel, so its licence is GPL-2.0, not {licence}",
-                file.display()
-            )),
-            Some(licence) if !licence.starts_with("GPL-2.0") => complaints.push(format!(
-                "{}: the licence {licence} is none of ours",
-                file.display()
-            )),
-            Some(_) => {}
-        }
+        let folders = ["samples", "shared", "selftests/modules"];
+        let extension = file.extension().unwrap_or_default().to_string_lossy();
+        let links = folders.iter().any(|folder| file.starts_with(folder))
+            && ["rs", "c", "S", "h"].contains(&extension.as_ref());
+        let wrong = match licence {
+            None => format!("no SPDX line among the first {SPDX_LINES}"),
+            Some(licence) if links && licence != "GPL-2.0" => {
+                format!("links into the kernel, so its licence is GPL-2.0, not {licence}")
+            }
+            Some(licence) if !licence.starts_with("GPL-2.0") => {
+                format!("the licence {licence} is none of ours")
+            }
+            Some(_) => continue,
+        };
+        complaints.push(format!("{}: {wrong}", file.display()));
     }
     complaints
 }
@@ -374,8 +349,7 @@ fn machine_paths(root: &Path, files: &[PathBuf]) -> Vec<String> {
         if file.ends_with("Cargo.lock") {
             continue;
         }
-        let bytes = fs::read(root.join(file)).unwrap_or_default();
-        let Ok(text) = std::str::from_utf8(&bytes) else {
+        let Ok(text) = fs::read_to_string(root.join(file)) else {
             continue;
         };
         for (nr, line) in text.lines().enumerate() {

@@ -8,7 +8,6 @@
 
 use std::sync::LazyLock;
 
-use console::measure_text_width;
 use console::style;
 use console::Style;
 use regex::Regex;
@@ -247,17 +246,12 @@ impl Story {
                     (time, "% ", text.clone(), Style::new().bold())
                 }
                 Event::Effect(phase, text) => {
-                    let label = if shown == Some(*phase) {
-                        ""
-                    } else {
-                        phase.word()
-                    };
+                    let again = shown == Some(*phase);
+                    let label = if again { "" } else { phase.word() };
                     shown = Some(*phase);
-                    let label = style(format!("{label:>TIMES$}"))
-                        .magenta()
-                        .bold()
-                        .to_string();
-                    (label, "# ", text.clone(), Style::new().magenta())
+                    let label = style(format!("{label:>TIMES$}")).magenta().bold();
+                    let how = Style::new().magenta();
+                    (label.to_string(), "# ", text.clone(), how)
                 }
                 Event::Callback {
                     module,
@@ -265,10 +259,9 @@ impl Story {
                     object,
                     text,
                 } => {
-                    let how = if name.ends_with("unpatch") {
-                        Style::new().yellow()
-                    } else {
-                        Style::new().green()
+                    let how = match name.ends_with("unpatch") {
+                        true => Style::new().yellow(),
+                        false => Style::new().green(),
                     };
                     let mut text = format!("{name:<12}  {object:<widest$}  {text}");
                     if several {
@@ -281,43 +274,24 @@ impl Story {
                 Event::Complaint(text) => (time, "!!! ", text.clone(), Style::new().red().bold()),
             };
             let indent = TIMES + 2 + mark.len();
-            let room = width.map(|w| w.saturating_sub(indent).max(20));
-            for (nr, line) in wrap(&text, room).iter().enumerate() {
-                if nr == 0 {
-                    out.push_str(&format!(
-                        "{left}  {}{}\n",
-                        how.apply_to(mark),
-                        how.apply_to(line)
-                    ));
-                } else {
-                    out.push_str(&format!("{}{}\n", " ".repeat(indent), how.apply_to(line)));
-                }
+            let room = width.map_or(usize::MAX, |w| w.saturating_sub(indent).max(20));
+            for (nr, line) in textwrap::wrap(&text, wrapping(room)).iter().enumerate() {
+                let line = how.apply_to(line);
+                out += &match nr {
+                    0 => format!("{left}  {}{line}\n", how.apply_to(mark)),
+                    _ => format!("{:indent$}{line}\n", ""),
+                };
             }
         }
         out
     }
 }
 
-/// Break `text` at blanks so that each line fits; a word that is too long stays whole.
-fn wrap(text: &str, room: Option<usize>) -> Vec<String> {
-    let Some(room) = room else {
-        return vec![text.to_owned()];
-    };
-    if measure_text_width(text) <= room {
-        return vec![text.to_owned()];
-    }
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && measure_text_width(&line) + 1 + measure_text_width(word) > room {
-            lines.push(std::mem::take(&mut line));
-        } else if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
+/// Lines are broken at blanks; a word that is too long stays whole.
+fn wrapping(room: usize) -> textwrap::Options<'static> {
+    textwrap::Options::new(room)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
 }
 
 /// The width to render for: that of the terminal, none in a pipe.
@@ -360,26 +334,14 @@ mod tests {
         assert_eq!(story.effects(Phase::Before), ["a.b = 100"]);
         assert_eq!(story.effects(Phase::During), ["a.b = 1000"]);
         assert_eq!(story.effects(Phase::After), ["a.b = 100"]);
-        let callbacks = story.callbacks().into_iter();
-        let callbacks: Vec<_> = callbacks.map(|(_, name, object)| (name, object)).collect();
-        assert_eq!(
-            callbacks,
-            [
-                ("pre_patch", "vmlinux"),
-                ("post_patch", "vmlinux"),
-                ("pre_unpatch", "vmlinux")
-            ]
-        );
+        let callbacks: Vec<_> = story.callbacks().into_iter().map(|c| (c.1, c.2)).collect();
+        let names = ["pre_patch", "post_patch", "pre_unpatch"];
+        assert_eq!(callbacks, names.map(|name| (name, "vmlinux")));
         let took = story.transition().unwrap();
         assert!((took - 1.002).abs() < 1e-6, "{took}");
-        assert!(!story
-            .entries
-            .iter()
-            .any(|e| matches!(&e.event, Event::Module(_))));
-        assert!(matches!(
-            story.entries.last().map(|e| &e.event),
-            Some(Event::Complaint(_))
-        ));
+        let events: Vec<&Event> = story.entries.iter().map(|entry| &entry.event).collect();
+        assert!(!events.iter().any(|event| matches!(event, Event::Module(_))));
+        assert!(matches!(events.last(), Some(Event::Complaint(_))));
     }
 
     #[test]
@@ -424,29 +386,21 @@ mod tests {
     fn plain_text_for_a_pipe() {
         console::set_colors_enabled(false);
         let text = parse(LOG, &["fix"]).render(None);
-        assert!(text.contains("     before  # a.b = 100\n"), "{text}");
-        assert!(
-            text.contains("   +0.000 s  % insmod fix.ko when=pre\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("   +0.004 s    * pre_patch     vmlinux  3 namespaces\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("   +1.006 s    * post_patch    vmlinux\n"),
-            "{text}"
-        );
+        for line in [
+            "     before  # a.b = 100\n",
+            "   +0.000 s  % insmod fix.ko when=pre\n",
+            "   +0.004 s    * pre_patch     vmlinux  3 namespaces\n",
+            "   +1.006 s    * post_patch    vmlinux\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
         assert!(!text.contains('\u{1b}'));
     }
 
     #[test]
     fn narrow_terminals_wrap_at_blanks() {
-        assert_eq!(wrap("one two three", Some(8)), ["one two", "three"]);
-        assert_eq!(wrap("unbreakable", Some(4)), ["unbreakable"]);
-        assert_eq!(wrap("", Some(4)), [""]);
         for line in parse(LOG, &["fix"]).render(Some(50)).lines() {
-            assert!(measure_text_width(line) <= 50, "{line}");
+            assert!(console::measure_text_width(line) <= 50, "{line}");
         }
     }
 }

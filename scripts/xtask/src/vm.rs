@@ -13,24 +13,19 @@
 //! - The standard streams are pipes. QEMU opens them anew, and truncates what is a file.
 //! - `timeout` stands around it all, so that even a `kill -9` of this tool leaves no guest for ever.
 
-use std::ffi::OsString;
-use std::fs;
-use std::fs::File;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
+use nix::unistd::access;
+use nix::unistd::AccessFlags;
 
 use crate::error;
 use crate::error::Failure;
@@ -38,6 +33,7 @@ use crate::kernel::Kernel;
 use crate::oops;
 use crate::paths;
 use crate::process;
+use crate::process::quote;
 
 /// What the guest's script prints last: the exit status of the command, which nothing else can
 /// mistake for virtme-ng's own.
@@ -219,78 +215,36 @@ pub fn read_lossy(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// virtme-ng's arguments for `guest` on the kernel `image`, where `script` is the file to run.
-pub fn arguments(guest: &Guest, image: &Path, accel: Accel, script: &Path) -> Vec<OsString> {
-    let mut args = common_arguments(guest, image, accel);
-    // The kernel's log goes to standard error, all of it; on a terminal it would be in the way.
-    args.push("--append".into());
-    args.push("ignore_loglevel".into());
-    args.push("--verbose".into());
-    args.push("--".into());
-    args.push(format!("exec bash {}", process::quote(&script.to_string_lossy())).into());
-    args
-}
-
-/// The arguments that a script's guest and an interactive one share.
-pub fn common_arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<OsString> {
-    let mut args: Vec<OsString> = vec!["--run".into(), image.into()];
+/// virtme-ng's arguments for `guest` on the kernel `image`, whatever runs in it.
+pub fn arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<String> {
+    let mut args: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
+    add(&["--run", &image.to_string_lossy(), "--force-9p"]);
     if accel != Accel::Kvm {
-        args.push("--disable-kvm".into());
+        add(&["--disable-kvm"]);
     }
     if accel == Accel::Counted {
-        args.push("--qemu-opts=-icount shift=0,sleep=off".into());
+        add(&["--qemu-opts=-icount shift=0,sleep=off"]);
     }
-    let options = [
-        ("--user", "root".to_owned()),
-        ("--cpus", guest.cpus.to_string()),
-        ("--memory", format!("{}M", guest.memory_mib)),
-    ];
-    args.push("--force-9p".into());
-    for (name, value) in options {
-        args.push(name.into());
-        args.push(value.into());
-    }
+    add(&["--user", "root", "--cpus", &guest.cpus.to_string()]);
+    add(&["--memory", &format!("{}M", guest.memory_mib)]);
     for _ in 0..guest.nics {
-        args.push("--network".into());
-        args.push("user".into());
-    }
-    if guest.nics > 0 {
         // The tests configure the cards; DHCP would race with them.
-        args.push("--no-dhcp".into());
+        add(&["--network", "user", "--no-dhcp"]);
     }
     for folder in &guest.writable {
-        let mut arg = OsString::from("--rwdir=");
-        arg.push(folder);
-        args.push(arg);
+        add(&[&format!("--rwdir={}", folder.display())]);
     }
-    let words = [
-        // An oops ends the guest: nothing after it can be believed.
-        "oops=panic",
-        // On a busy host the emulated timer may tick too late for the kernel's test of it, which then panics.
-        "no_timer_check",
-        // Test scripts write to the kernel's log without being rationed.
-        "printk.devkmsg=on",
-    ];
-    for word in words
-        .into_iter()
-        .chain(guest.append.iter().map(String::as_str))
-    {
-        args.push("--append".into());
-        args.push(word.into());
+    // An oops ends the guest: nothing after it can be believed.
+    add(&["--append", "oops=panic"]);
+    // On a busy host the emulated timer may tick too late for the kernel's test of it, which then panics.
+    add(&["--append", "no_timer_check"]);
+    // Test scripts write to the kernel's log without being rationed.
+    add(&["--append", "printk.devkmsg=on"]);
+    for word in &guest.append {
+        add(&["--append", word]);
     }
     args
-}
-
-/// The whole command: `timeout`, virtme-ng and its arguments.
-fn command(args: &[OsString], limit: Duration) -> Command {
-    let mut command = Command::new("timeout");
-    command
-        .arg("--kill-after=5")
-        .arg(limit.as_secs().to_string())
-        .arg("vng")
-        .args(args)
-        .current_dir(paths::root());
-    command
 }
 
 /// The script that the guest runs: the command, then its exit status where the host finds it.
@@ -306,14 +260,15 @@ fn wrapped(script: &str) -> String {
 }
 
 /// Take the exit status off the end of what the guest printed.
-fn split_status(output: &str) -> (String, Option<i32>) {
-    let Some(at) = output.rfind(STATUS_MARK) else {
-        return (output.to_owned(), None);
-    };
-    let status = output[at + STATUS_MARK.len()..].trim().parse().ok();
-    // The empty line before the mark is ours as well.
-    let text = output[..at].strip_suffix('\n').unwrap_or(&output[..at]);
-    (text.to_owned(), status)
+fn split_status(output: &str) -> (&str, Option<i32>) {
+    match output.rsplit_once(STATUS_MARK) {
+        None => (output, None),
+        // The empty line before the mark is ours as well.
+        Some((text, status)) => (
+            text.strip_suffix('\n').unwrap_or(text),
+            status.trim().parse().ok(),
+        ),
+    }
 }
 
 /// Boot `kernel` and run the guest's script; `each` sees its output line by line.
@@ -356,46 +311,46 @@ fn run_with(
     each: &mut impl FnMut(&str),
 ) -> Result<Outcome> {
     let folder = guest.folder();
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::create_dir_all(&folder)?;
     let script = folder.join("guest.sh");
-    fs::write(&script, wrapped(&guest.script))
-        .with_context(|| format!("writing {}", script.display()))?;
+    fs::write(&script, wrapped(&guest.script))?;
     let console = folder.join("console.log");
 
-    let args = arguments(guest, &kernel.image, accel, &script);
-    let mut command = command(&args, guest.timeout + OUTER_GRACE);
+    let limit = (guest.timeout + OUTER_GRACE).as_secs().to_string();
+    let mut command = Command::new("timeout");
+    command
+        .args(["--kill-after=5", &limit, "vng"])
+        .args(arguments(guest, &kernel.image, accel))
+        // The kernel's log goes to standard error, all of it; on a terminal it would be in the way.
+        .args(["--append", "ignore_loglevel", "--verbose", "--"])
+        .arg(format!("exec bash {}", quote(&script.to_string_lossy())))
+        .current_dir(paths::root());
     tell(&command);
-    let mut to = File::create(&console)
-        .with_context(|| format!("creating the log {}", console.display()))?;
     let start = Instant::now();
     let deadline = start + guest.timeout;
-    let mut child = process::Running::piped(&mut command)?;
-    let (output, log) = child.streams()?;
-    let log = thread::spawn(move || copy_log(log, &mut to));
-
+    let (mut child, streams) = process::Running::piped(&mut command)?;
     let mut text = String::new();
-    let output_log = folder.join("output.log");
-    let mut output_file = File::create(&output_log)
-        .with_context(|| format!("creating the log {}", output_log.display()))?;
-    let in_time = child.lines([Box::new(output) as _], Some(deadline), |line| {
-        if !line.starts_with(STATUS_MARK) {
-            each(line);
+    let mut logs = [
+        fs::File::create(folder.join("output.log"))?,
+        fs::File::create(&console)?,
+    ];
+    let in_time = child.lines(streams, Some(deadline), |stream, line| {
+        if stream == 0 {
+            if !line.starts_with(STATUS_MARK) {
+                each(line);
+            }
+            text.push_str(line);
+            text.push('\n');
         }
-        writeln!(output_file, "{line}").context("writing the guest's output")?;
-        text.push_str(line);
-        text.push('\n');
-        Ok(())
+        Ok(writeln!(logs[stream], "{line}")?)
     })?;
     let status = match in_time.then(|| child.wait(Some(deadline + OUTER_GRACE))) {
         None => None,
         Some(Ok(status)) => Some(status),
-        Some(Err(error)) if error::code(&error) == Failure::TimedOut.code() => None,
+        Some(Err(error)) if error.downcast_ref() == Some(&Failure::TimedOut) => None,
         Some(Err(error)) => return Err(error),
     };
     drop(child);
-    // Nobody holds the pipe's other end any more, so this ends.
-    let log_result = log.join().unwrap_or(Ok(()));
-    log_result.with_context(|| format!("writing the log {}", console.display()))?;
 
     let (output, exit) = split_status(&text);
     let kernel_log = read_lossy(&console);
@@ -404,31 +359,16 @@ fn run_with(
         (Some(code), _) => End::Exited(code),
         (None, None) => End::TimedOut,
         (None, Some(status)) => End::Broken(format!(
-            "virtme-ng ended with {}: {}",
-            process::describe(status),
+            "virtme-ng ended with {status}: {}",
             oops::tail(&kernel_log, 3).join(" | ")
         )),
     };
     Ok(Outcome {
         end,
-        output,
+        output: output.to_owned(),
         console,
         elapsed: start.elapsed(),
     })
-}
-
-fn copy_log(from: impl Read, to: &mut File) -> std::io::Result<()> {
-    let mut from = BufReader::new(from);
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        if from.read_until(b'\n', &mut bytes)? == 0 {
-            return Ok(());
-        }
-        // The serial line ends lines in its own way.
-        bytes.retain(|&b| b != b'\r');
-        to.write_all(&bytes)?;
-    }
 }
 
 /// How guests run here: by KVM where a guest was *seen* to boot with it, else by TCG.
@@ -436,17 +376,13 @@ fn copy_log(from: impl Read, to: &mut File) -> std::io::Result<()> {
 /// `/dev/kvm` may open, create a virtual machine, and never run it; so the first call boots a
 /// guest with a short time-out, and the cache folder remembers the answer.
 pub fn accel(kernel: &Kernel) -> Result<Accel> {
-    use nix::unistd::access;
-    use nix::unistd::AccessFlags;
     if access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
         return Ok(Accel::Tcg);
     }
-    let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let host = host.trim().to_owned();
+    let host = read_lossy(Path::new("/proc/sys/kernel/osrelease"));
     let note = paths::cache()?.join("kvm.json");
     // Which kernel of the host it was seen on, since another one may differ, and whether it boots.
-    let seen = fs::read(&note).ok();
-    let seen = seen.and_then(|seen| serde_json::from_slice::<(String, bool)>(&seen).ok());
+    let seen: Option<(String, bool)> = serde_json::from_str(&read_lossy(&note)).ok();
     let boots = match seen.filter(|seen| seen.0 == host) {
         Some((_, boots)) => boots,
         None => {
@@ -457,11 +393,10 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
             let outcome = run_with(kernel, &guest, Accel::Kvm, &mut |_| {})?;
             let boots = outcome.end == End::Exited(0);
             eprintln!(
-                "{}",
-                if boots {
-                    "KVM boots a guest: using it from now on"
-                } else {
-                    "KVM does not boot a guest here: using QEMU's translator from now on"
+                "{} from now on",
+                match boots {
+                    true => "KVM boots a guest: using it",
+                    false => "KVM does not boot a guest here: using QEMU's translator",
                 }
             );
             paths::write_whole(&note, &serde_json::to_string(&(host, boots))?)?;
@@ -475,48 +410,14 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
 mod tests {
     use super::*;
 
-    fn text(args: &[OsString]) -> String {
-        args.iter()
-            .map(|a| a.to_string_lossy().into_owned())
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    #[test]
-    fn the_arguments_say_it_all() {
-        let mut guest = Guest::new("x", "true");
-        guest.nics = 2;
-        guest.append.push("nokaslr".to_owned());
-        let args = text(&arguments(
-            &guest,
-            Path::new("/k/bzImage"),
-            Accel::Tcg,
-            Path::new("/t/guest.sh"),
-        ));
-        assert_eq!(
-            args,
-            "--run /k/bzImage --disable-kvm --force-9p --user root --cpus 1 --memory 1024M \
-             --network user --network user --no-dhcp \
-             --append oops=panic --append no_timer_check --append printk.devkmsg=on \
-             --append nokaslr --append ignore_loglevel --verbose -- exec bash /t/guest.sh"
-        );
-        let first =
-            |accel| text(&common_arguments(&Guest::new("x", ""), Path::new("/k"), accel)[2..4]);
-        assert_eq!(
-            first(Accel::Counted),
-            "--disable-kvm --qemu-opts=-icount shift=0,sleep=off"
-        );
-        assert_eq!(first(Accel::Kvm), "--force-9p --user");
-    }
-
     #[test]
     fn the_wrapper_reports_what_the_script_returned() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("s.sh");
         fs::write(&file, wrapped("printf partial; echo oops >&2; exit 9")).unwrap();
         let out = process::capture(Command::new("bash").arg(&file)).unwrap();
-        assert_eq!(split_status(&out), ("partialoops\n".to_owned(), Some(9)));
-        assert_eq!(split_status("a\n"), ("a\n".to_owned(), None));
+        assert_eq!(split_status(&out), ("partialoops\n", Some(9)));
+        assert_eq!(split_status("a\n"), ("a\n", None));
         assert_eq!(split_status(STATUS_MARK).1, None);
     }
 

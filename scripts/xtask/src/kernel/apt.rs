@@ -2,8 +2,7 @@
 
 //! Debian's packages, by the build root's own apt: it knows the suite of backports and checks Debian's signatures.
 
-use std::fs;
-use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,9 +10,10 @@ use std::process::Stdio;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
+use nix::errno::Errno;
 
-use super::create;
-use super::no_space;
+use super::scratch;
 use crate::error;
 use crate::oops::pattern;
 use crate::process;
@@ -29,17 +29,16 @@ pub struct Package {
     size: u64,
 }
 
-/// Read the suites' lists anew; `scratch` takes the log.
-pub fn update(scratch: &Path) -> Result<()> {
-    create(scratch)?;
-    let log = scratch.join("update.log");
+/// Read the suites' lists anew.
+pub fn update() -> Result<()> {
+    let log = scratch()?.join("update.log");
     eprintln!("reading Debian's lists of packages");
     let mut command = Command::new("apt-get");
     command.args(["-q", "--error-on=any", "-o", "Acquire::Retries=3", "update"]);
-    if process::logged(&mut command, &log, None, |_| {})?.success() {
+    if process::logged(&mut command, &log, |_| {})?.success() {
         return Ok(());
     }
-    Err(apt_error(&log, scratch))
+    Err(explain(&fs::read_to_string(log)?))
 }
 
 /// `package` at its newest version, or at `version`; `None` where the suites have none.
@@ -70,23 +69,17 @@ pub fn names(prefix: &str) -> Vec<String> {
 
 /// Fetch packages into `dir`; what is there already is used, if it is what was signed.
 pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
-    create(dir)?;
+    fs::create_dir_all(dir)?;
     let log = dir.join("download.log");
-    let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let file = fs::File::create(&log)?.into_file();
     let mut command = Command::new("apt-get");
     command
-        .args([
-            "-q",
-            "-o",
-            "APT::Sandbox::User=root",
-            "-o",
-            "Acquire::Retries=3",
-            "download",
-        ])
+        .args(["-q", "-o", "APT::Sandbox::User=root"])
+        .args(["-o", "Acquire::Retries=3", "download"])
         .args(packages.iter().map(|p| format!("{}={}", p.name, p.version)))
         .current_dir(dir)
         .stdin(Stdio::null())
-        .stdout(file.try_clone().context("the download's log")?)
+        .stdout(file.try_clone()?)
         .stderr(file);
     let have = || -> u64 {
         fs::read_dir(dir)
@@ -105,36 +98,29 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
         Running::spawn(&mut command)?.wait_meanwhile(None, || progress.set(have().min(total)))?;
     if !status.success() {
         drop(progress);
-        return Err(apt_error(&log, dir));
+        return Err(explain(&fs::read_to_string(log)?));
     }
     progress.finish();
-    packages
-        .iter()
-        .map(|package| {
-            let begin = format!("{}_", package.name);
-            fs::read_dir(dir)
-                .context("reading the download folder")?
-                .filter_map(|e| Some(e.ok()?.path()))
-                .find(|p| {
-                    let name = p.file_name().unwrap_or_default().to_string_lossy();
-                    name.starts_with(&begin) && name.ends_with(".deb")
-                })
-                .with_context(|| {
-                    format!("apt-get says it has fetched {begin}*.deb, and it is not there")
-                })
-        })
-        .collect()
+    let mut debs = Vec::new();
+    for package in packages {
+        let begin = format!("{}_", package.name);
+        let is_it = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&begin) && name.ends_with(".deb")
+        };
+        let mut files = fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()));
+        debs.push(files.find(is_it).with_context(|| {
+            format!("apt-get says it has fetched {begin}*.deb, and it is not there")
+        })?);
+    }
+    Ok(debs)
 }
 
 /// What apt's log says, as one sentence that says what to do.
-fn apt_error(log: &Path, dir: &Path) -> anyhow::Error {
-    explain(&fs::read_to_string(log).unwrap_or_default(), dir)
-}
-
-fn explain(log: &str, dir: &Path) -> anyhow::Error {
+fn explain(log: &str) -> anyhow::Error {
     let says = |text: &str| pattern(text).is_match(log);
     let what = if says("No space left|don't have enough free space|Disk quota") {
-        return no_space(dir, 1 << 30);
+        return io::Error::from(Errno::ENOSPC).into();
     } else if says("NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|invalid signature|not signed|isn't signed|no longer signed|Clearsigned|Hash Sum mismatch|verification failed|Missing key|unexpected size|not valid yet|expired") {
         "what the Debian mirror sent is not what Debian has signed: nothing of it was used; check this machine's clock, or try again later"
     } else if says("does not have a Release file|404  ?Not Found|Unable to locate package|No packages found") {
@@ -172,26 +158,16 @@ mod tests {
                 "not what Debian has signed",
             ),
             (
-                "E: Release file for x is not valid yet",
-                "this machine's clock",
-            ),
-            (
                 "Err:1 x\n  Temporary failure resolving 'x'",
                 "cannot be reached",
             ),
             ("E: 'x' does not have a Release file.", "lacks this suite"),
-            (
-                "E: Failed to fetch x  Hash Sum mismatch",
-                "not what Debian has signed",
-            ),
-            (
-                "E: Write error - write (28: No space left on device)",
-                "not enough space",
-            ),
         ] {
-            let error = explain(log, Path::new("/")).to_string();
+            let error = explain(log).to_string();
             assert!(error.contains(said), "{log}: {error}");
         }
+        let full = explain("E: Write error - write (28: No space left on device)");
+        assert!(super::super::is_out_of_space(&full));
     }
 
     #[test]

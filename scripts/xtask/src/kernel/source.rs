@@ -2,26 +2,27 @@
 
 //! The kernel's source: Debian's package, or a tarball or tree that the user names.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use super::apt;
-use super::create;
 use super::digest;
-use super::no_space;
+use super::numbers;
+use super::scratch;
 use crate::error;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
 
-/// What a kernel of our own is built from.
+/// What the debug kernel is built from.
 const PACKAGE: &str = "linux-source-7.2";
 
 /// What an unpacked source takes beside its archive: seen 1.8 GiB, and some room.
@@ -35,8 +36,6 @@ const FILES: u64 = 101_000;
 pub struct Source {
     /// Where it is, or will be when it is unpacked.
     pub dir: PathBuf,
-    /// The kernel's version, for people.
-    pub version: String,
     /// What tells it from every other source.
     pub identity: String,
     /// The tarball to unpack first.
@@ -45,10 +44,11 @@ pub struct Source {
 
 impl Source {
     /// The source that the user named, or the newest that was fetched; `None` for no source yet.
-    pub fn known(named: Option<&Path>, cache: &Path) -> Result<Option<Source>> {
+    pub fn known(named: Option<&Path>) -> Result<Option<Source>> {
+        let folder = paths::cache()?.join("source");
         match named {
-            Some(named) => Source::named(named, cache).map(Some),
-            None => Ok(Source::newest(&cache.join("source"))),
+            Some(named) => Source::named(named, &folder).map(Some),
+            None => Ok(Source::newest(&folder)),
         }
     }
 
@@ -56,7 +56,7 @@ impl Source {
         self.dir.join("Makefile").is_file()
     }
 
-    fn named(named: &Path, cache: &Path) -> Result<Source> {
+    fn named(named: &Path, folder: &Path) -> Result<Source> {
         let path = named.canonicalize().map_err(|e| {
             error::usage(format!(
                 "--kernel-source {}: {e}; name a kernel's source tree or tarball",
@@ -64,62 +64,49 @@ impl Source {
             ))
         })?;
         if path.is_dir() {
-            let version = check_tree(&path, named)?;
-            let identity = path.to_string_lossy().into_owned();
+            check_tree(&path, named)?;
             return Ok(Source {
+                identity: path.to_string_lossy().into_owned(),
                 dir: path,
-                version,
-                identity,
                 tarball: None,
             });
         }
-        let meta = fs::metadata(&path).with_context(|| format!("reading {}", path.display()))?;
+        let meta = fs::metadata(&path)?;
         let identity = format!("{} {} {}", path.display(), meta.len(), meta.mtime());
-        let name = format!("tarball-{}", digest(&[&identity]));
-        let dir = cache.join("source").join(&name);
-        let version = tree_version(&dir).unwrap_or(name);
         Ok(Source {
-            dir,
-            version,
+            dir: folder.join(format!("tarball-{}", digest(&[&identity]))),
             identity,
             tarball: Some(path),
         })
     }
 
-    fn newest(dir: &Path) -> Option<Source> {
-        let order = |source: &Source| -> Vec<u32> {
-            source
-                .version
-                .split('.')
-                .filter_map(|n| n.parse().ok())
-                .collect()
-        };
-        fs::read_dir(dir)
-            .ok()?
+    fn newest(folder: &Path) -> Option<Source> {
+        let dirs = fs::read_dir(folder).ok()?;
+        let dir = dirs
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.to_string_lossy().contains(&format!("/{PACKAGE}_")))
-            .filter_map(|path| Source::packaged(&path))
-            .max_by_key(order)
+            .max_by_key(|path| tree_version(path).map(|version| numbers(&version)))?;
+        Some(Source::packaged(dir))
     }
 
-    fn packaged(dir: &Path) -> Option<Source> {
-        Some(Source {
-            dir: dir.to_path_buf(),
-            version: tree_version(dir)?,
-            identity: dir.file_name()?.to_string_lossy().into_owned(),
+    fn packaged(dir: PathBuf) -> Source {
+        let name = dir.file_name().unwrap_or_default();
+        Source {
+            identity: name.to_string_lossy().into_owned(),
+            dir,
             tarball: None,
-        })
+        }
     }
 }
 
-/// Is this the source of a kernel that can be configured elsewhere (`O=`)? Its version.
-///
-/// `named` is what the user called it.
-fn check_tree(dir: &Path, named: &Path) -> Result<String> {
+/// Is this the source of a kernel that can be configured elsewhere (`O=`)? `named` is what the user called it.
+fn check_tree(dir: &Path, named: &Path) -> Result<()> {
     let bad = |what: &str| error::usage(format!("--kernel-source {}: {what}", named.display()));
-    let version = tree_version(dir)
-        .filter(|_| dir.join("kernel/livepatch").is_dir())
-        .ok_or_else(|| bad("this is not the source of a Linux kernel; name its top folder"))?;
+    if tree_version(dir).is_none() || !dir.join("kernel/livepatch").is_dir() {
+        return Err(bad(
+            "this is not the source of a Linux kernel; name its top folder",
+        ));
+    }
     if !dir.join("rust/kernel").is_dir() {
         return Err(bad("this kernel has no Rust; take Linux 7.2 or newer"));
     }
@@ -128,7 +115,7 @@ fn check_tree(dir: &Path, named: &Path) -> Result<String> {
             "a kernel was configured in this tree; name it with --kernel, or run `make mrproper` in it first",
         ));
     }
-    Ok(version)
+    Ok(())
 }
 
 /// The version that a tree's Makefile declares.
@@ -149,50 +136,34 @@ fn makefile_version(makefile: &str) -> Option<String> {
     Some(format!("{version}.{patchlevel}.{sublevel}{extra}"))
 }
 
-/// Get the source that is `known` only by name, or Debian's, and unpack it.
-pub fn fetch(known: Option<Source>, cache: &Path) -> Result<Source> {
-    match known {
-        Some(mut source) => {
-            let tarball = source
-                .tarball
-                .clone()
-                .context("a source that is neither here nor a tarball")?;
-            let mut command = Command::new("tar");
-            command.arg("-xvf").arg(&tarball);
-            unpack(command, &source.dir, cache).map_err(|e| {
-                if e.is::<error::Failure>() {
-                    return e;
-                }
-                error::usage(format!(
-                    "--kernel-source {}: this is no tarball that can be unpacked ({e:#})",
-                    tarball.display()
-                ))
-            })?;
-            match check_tree(&source.dir, &tarball) {
-                Ok(version) => source.version = version,
-                Err(error) => {
-                    fs::remove_dir_all(&source.dir)?;
-                    return Err(error);
-                }
-            }
-            Ok(source)
-        }
-        None => debian(cache),
+/// Get the source that is `known` only as a tarball, or Debian's, and unpack it.
+pub fn fetch(known: Option<Source>) -> Result<Source> {
+    let Some((source, tarball)) = known.and_then(|known| Some((known.clone(), known.tarball?)))
+    else {
+        return debian();
+    };
+    let mut command = Command::new("tar");
+    command.arg("-xvf").arg(&tarball);
+    unpack(command, &source.dir)
+        .with_context(|| format!("--kernel-source {}", tarball.display()))?;
+    if let Err(error) = check_tree(&source.dir, &tarball) {
+        fs::remove_dir_all(&source.dir)?;
+        return Err(error);
     }
+    Ok(source)
 }
 
-fn debian(cache: &Path) -> Result<Source> {
-    let scratch = cache.join("tmp");
-    apt::update(&scratch)?;
+fn debian() -> Result<Source> {
+    apt::update()?;
     let package = apt::find(PACKAGE, None).ok_or_else(|| {
         error::host(format!(
             "Debian's suites have no {PACKAGE} (any more); name a source with --kernel-source"
         ))
     })?;
     let dir = folder(&package)?;
-    let debs = apt::download(&[package], &scratch)?;
+    let debs = apt::download(&[package], &scratch()?)?;
     unpack_package(&debs[0], &dir)?;
-    Source::packaged(&dir).context("the package holds no kernel source")
+    Ok(Source::packaged(dir))
 }
 
 /// Where a package's source is unpacked, for every kernel that is built from it.
@@ -214,48 +185,36 @@ pub fn unpack_package(deb: &Path, dir: &Path) -> Result<()> {
             "unpack",
         ])
         .arg(deb);
-    unpack(command, dir, &paths::cache()?)
+    unpack(command, dir)
 }
 
 /// Run `command`, which unpacks one folder where it is started, and put that folder at `dir`.
-fn unpack(mut command: Command, dir: &Path, cache: &Path) -> Result<()> {
-    let scratch_root = cache.join("tmp");
-    create(&scratch_root)?;
-    let scratch = tempfile::Builder::new()
-        .prefix("unpack-")
-        .tempdir_in(&scratch_root)
-        .context("creating a folder to unpack in")?;
-    let log = scratch_root.join("unpack.log");
+fn unpack(mut command: Command, dir: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir_in(scratch()?).context("creating a folder to unpack in")?;
+    let log = scratch.path().with_extension("log");
     let mut progress = Progress::new("unpack the source", Unit::Files, FILES, 0);
-    let (mut complaint, mut no_space_left) = (String::new(), false);
-    let status = process::logged(command.current_dir(scratch.path()), &log, None, |line| {
+    let mut complaint = String::new();
+    let status = process::logged(command.current_dir(scratch.path()), &log, |line| {
         progress.step();
         // The first complaint says why; with it come those of whoever stands behind in the pipe.
-        let complains = ["tar: ", "xz: ", "dpkg-deb: "].iter();
-        if complaint.is_empty() && complains.clone().any(|who| line.starts_with(who)) {
+        let mut complains = ["tar: ", "xz: ", "dpkg-deb: "].iter();
+        if complaint.is_empty() && complains.any(|who| line.starts_with(who)) {
             complaint = line.to_owned();
         }
-        no_space_left |= line.contains("No space left on device");
     })?;
     if !status.success() {
-        if no_space_left {
-            // The room is wanted back before anybody is told how much there is.
-            drop(scratch);
-            return Err(no_space(cache, SPACE));
-        }
-        anyhow::bail!("{complaint}");
+        return Err(error::usage(format!(
+            "this cannot be unpacked: {complaint}"
+        )));
     }
     progress.finish();
     // A tarball has one folder at its top.
-    let mut tops = fs::read_dir(scratch.path())
-        .context("reading what was unpacked")?
-        .collect::<Result<Vec<_>, _>>()
-        .context("reading what was unpacked")?;
-    let (Some(top), true) = (tops.pop(), tops.is_empty()) else {
-        anyhow::bail!("it does not hold exactly one folder");
+    let tops = fs::read_dir(scratch.path())?.collect::<Result<Vec<_>, _>>()?;
+    let [top] = &tops[..] else {
+        bail!(error::usage("it does not hold exactly one folder"));
     };
-    create(dir.parent().context("a source without a parent folder")?)?;
-    fs::rename(top.path(), dir).with_context(|| format!("moving the source to {}", dir.display()))
+    fs::create_dir_all(dir.parent().unwrap_or(dir))?;
+    Ok(fs::rename(top.path(), dir)?)
 }
 
 #[cfg(test)]
@@ -284,7 +243,7 @@ mod tests {
             .unwrap();
         }
         let newest = Source::newest(dir.path()).unwrap();
-        assert_eq!(newest.version, "7.2.12");
+        assert!(newest.identity.ends_with("7.2.12-1-bpo13-1"));
     }
 
     #[test]

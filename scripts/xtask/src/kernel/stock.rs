@@ -7,25 +7,24 @@
 //! symbols, and the image's `Module.symvers` has those names.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use super::apt;
-use super::create;
-use super::need_space;
 use super::source;
-use super::tree;
-use super::write_whole;
 use super::Kernel;
+use super::BUILD_SPACE;
 use crate::error;
 use crate::host;
 use crate::oops::pattern;
 use crate::paths;
+use crate::paths::write_whole;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
@@ -35,9 +34,6 @@ const TESTED: &str = "scripts/kernels";
 
 /// In a release's folder: its packages are unpacked, and where their source is.
 const FETCHED: &str = "fetched";
-
-/// What is prepared takes: seen 1.2 GiB beside the source, and some room.
-const SPACE: u64 = 3 << 29;
 
 /// Lines of talk of `make prepare modules_prepare`, for the bar.
 const STEPS: u64 = 290;
@@ -74,23 +70,24 @@ pub fn ensure(release: Option<&str>) -> Result<Kernel> {
     if let Some(kernel) = prepared(release)? {
         return Ok(kernel);
     }
-    let cache = paths::cache()?;
-    create(&cache)?;
-    let explain = |error| super::explain_space(error, &cache, SPACE);
-    let release = super::fetching(&cache, || fetch(release, &cache)).map_err(explain)?;
-    let dir = folder(&release)?;
-    let _lock = super::building(&dir)?;
-    if !dir.join("stamp").is_file() {
-        prepare(&release, &dir).map_err(explain)?;
-    }
-    finish(&release, &dir)
+    super::with_space(|| {
+        let release = super::fetching(|| fetch(release))?;
+        let dir = folder(&release)?;
+        let _lock = super::building(&dir)?;
+        if !dir.join("stamp").is_file() {
+            prepare(&release, &dir)?;
+        }
+        finish(&release, &dir)
+    })
 }
 
-fn folder(release: &str) -> Result<std::path::PathBuf> {
-    // `+` of Debian's releases is not for make.
-    Ok(paths::cache()?
-        .join("kernel")
-        .join(release.replace('+', "-")))
+fn folder(release: &str) -> Result<PathBuf> {
+    Ok(paths::cache()?.join("kernel").join(key(release)))
+}
+
+/// `+` of Debian's releases is not for make.
+fn key(release: &str) -> String {
+    release.replace('+', "-")
 }
 
 fn wanted(named: Option<&str>) -> Result<Vec<String>> {
@@ -102,11 +99,9 @@ fn wanted(named: Option<&str>) -> Result<Vec<String>> {
 
 /// The releases of [`TESTED`].
 pub fn tested() -> Result<Vec<String>> {
-    let path = paths::root().join(TESTED);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = fs::read_to_string(paths::root().join(TESTED))?;
     Ok(text
         .lines()
-        .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
         .collect())
@@ -124,15 +119,9 @@ fn choose(named: Option<&str>) -> Result<String> {
         }
         return Ok(named.to_owned());
     }
-    let mut there: Vec<String> = apt::names("linux-headers-")
-        .iter()
-        .filter_map(|name| name.strip_prefix("linux-headers-"))
-        .filter(|release| {
-            release.ends_with("-amd64") && !release.contains("-rt-") && !release.contains("-cloud-")
-        })
-        .map(str::to_owned)
-        .collect();
-    if let Some(first) = tested.iter().find(|t| there.contains(t)) {
+    let there = apt::names("linux-headers-");
+    let is_there = |release: &&String| there.contains(&format!("linux-headers-{release}"));
+    if let Some(first) = tested.iter().find(is_there) {
         if first != &tested[0] {
             eprintln!(
                 "xtask: {} has left Debian's suite; taking {first}",
@@ -141,17 +130,22 @@ fn choose(named: Option<&str>) -> Result<String> {
         }
         return Ok(first.clone());
     }
-    there.sort_by_key(|release| numbers(release));
-    let newest = there
+    let mut newer: Vec<&str> = there
+        .iter()
+        .filter_map(|name| name.strip_prefix("linux-headers-"))
+        .filter(|release| release.ends_with("-amd64") && numbers(release) > numbers(&tested[0]))
+        .filter(|release| !release.contains("-rt-") && !release.contains("-cloud-"))
+        .collect();
+    newer.sort_by_key(|release| numbers(release));
+    let newest = newer
         .into_iter()
-        .filter(|release| numbers(release) > numbers(&tested[0]))
         .find(|release| packages(release).is_ok())
-        .ok_or_else(|| error::host("Debian's suite has no kernel any more that this was tested with, nor a newer one: use --kernel own"))?;
+        .ok_or_else(|| error::host("Debian's suite has no kernel any more that this was tested with, nor a newer one: use --kernel debug"))?;
     eprintln!(
         "xtask: {} has left Debian's suite; taking {newest}, which was not tested",
         tested[0]
     );
-    Ok(newest)
+    Ok(newest.to_owned())
 }
 
 /// A release in the order of its numbers.
@@ -185,14 +179,14 @@ fn packages(release: &str) -> Result<[apt::Package; 4]> {
 }
 
 /// Have the packages of the image that was named, or of the first tested one, unpacked in its folder. Which one it is.
-fn fetch(named: Option<&str>, cache: &Path) -> Result<String> {
+fn fetch(named: Option<&str>) -> Result<String> {
     for release in wanted(named)? {
         if folder(&release)?.join(FETCHED).is_file() {
             return Ok(release);
         }
     }
-    need_space(cache, SPACE + source::SPACE)?;
-    apt::update(&cache.join("tmp"))?;
+    super::need_space(BUILD_SPACE + source::SPACE)?;
+    apt::update()?;
     let release = choose(named)?;
     let dir = folder(&release)?;
     let [headers, binary, modules, source] = packages(&release)?;
@@ -205,7 +199,7 @@ fn fetch(named: Option<&str>, cache: &Path) -> Result<String> {
     let debs = dir.join("debs");
     let files = apt::download(&wanted, &debs)?;
     let image = dir.join("image");
-    create(&image)?;
+    fs::create_dir_all(&image)?;
     for deb in &files[..3] {
         unpack(deb, &image)?;
     }
@@ -215,7 +209,7 @@ fn fetch(named: Option<&str>, cache: &Path) -> Result<String> {
     // Modules find their dependencies; what the package has no list of is no matter.
     let lib = image.join("lib");
     if !lib.exists() {
-        std::os::unix::fs::symlink("usr/lib", &lib).context("linking lib")?;
+        symlink("usr/lib", &lib)?;
     }
     process::capture(Command::new("depmod").arg("-b").arg(&image).arg(&release))?;
     let _ = fs::remove_dir_all(&debs);
@@ -225,30 +219,24 @@ fn fetch(named: Option<&str>, cache: &Path) -> Result<String> {
 
 /// Build the Rust side of what was fetched; the stamp comes last.
 fn prepare(release: &str, dir: &Path) -> Result<()> {
-    let source_dir = tree::read(&dir.join(FETCHED))?;
+    let source_dir = fs::read_to_string(dir.join(FETCHED))?;
     let image = dir.join("image");
     let given = image
         .join("usr/src")
         .join(format!("linux-headers-{release}"));
     let build = dir.join("build");
-    create(&build)?;
-    fs::copy(given.join(".config"), build.join(".config"))
-        .context("copying the image's .config")?;
+    fs::create_dir_all(&build)?;
+    fs::copy(given.join(".config"), build.join(".config"))?;
     let mut progress = Progress::new("build the kernel's Rust side", Unit::Steps, STEPS, 0);
     let log = dir.join("prepare.log");
-    let config = fs::read_to_string(build.join(".config")).context("reading .config")?;
+    let args = make_args(&build, release)?;
     for target in ["prepare", "modules_prepare"] {
-        let mut command = super::make(
-            &build,
-            Some(Path::new(&source_dir)),
-            &make_args(&config, release),
-        );
+        let mut command = super::make(&build, Some(Path::new(&source_dir)), &args);
         command.arg(format!("-j{}", host::jobs())).arg(target);
         let what = format!("preparing {release}");
         super::long_make(&mut command, &log, &mut progress, &what)?;
         if target == "prepare" {
-            fs::copy(given.join("Module.symvers"), build.join("Module.symvers"))
-                .context("copying the image's Module.symvers")?;
+            fs::copy(given.join("Module.symvers"), build.join("Module.symvers"))?;
         }
     }
     progress.finish();
@@ -257,12 +245,14 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
 }
 
 /// What `make` is told so that all comes out as it was for the image.
-fn make_args(config: &str, release: &str) -> Vec<String> {
-    let compiler = super::config::parse(config)
+fn make_args(build: &Path, release: &str) -> Result<Vec<String>> {
+    let config = fs::read_to_string(build.join(".config"))?;
+    let compiler = super::debug::parse(&config)
         .get("CC_VERSION_TEXT")
-        .and_then(|text| text.trim_matches('"').split(' ').next().map(str::to_owned))
-        .unwrap_or_else(|| "gcc".to_owned());
-    vec![format!("CC={compiler}"), format!("KERNELRELEASE={release}")]
+        .and_then(|text| text.trim_matches('"').split(' ').next())
+        .unwrap_or("gcc");
+    let compiler = format!("CC={compiler}");
+    Ok(vec![compiler, format!("KERNELRELEASE={release}")])
 }
 
 fn unpack(deb: &Path, to: &Path) -> Result<()> {
@@ -281,9 +271,7 @@ fn unpack(deb: &Path, to: &Path) -> Result<()> {
 
 /// Do the crates that were built here have the names that the image's have?
 fn same_crates(release: &str, build: &Path) -> Result<()> {
-    let theirs = crates(
-        &fs::read_to_string(build.join("Module.symvers")).context("reading Module.symvers")?,
-    );
+    let theirs = crates(&fs::read_to_string(build.join("Module.symvers"))?);
     let mut ours = BTreeSet::new();
     for object in ["rust/core.o", "rust/kernel.o"] {
         ours.extend(crates(&process::capture(
@@ -316,20 +304,18 @@ fn finish(release: &str, dir: &Path) -> Result<Kernel> {
     // The guest boots on the build root, and looks for its modules there.
     let place = Path::new("/usr/lib/modules").join(release);
     if fs::read_link(&place).ok().as_deref() != Some(&modules) {
-        create(Path::new("/usr/lib/modules"))?;
+        fs::create_dir_all("/usr/lib/modules")?;
         let aside = place.with_extension(format!("new{}", std::process::id()));
-        std::os::unix::fs::symlink(&modules, &aside)
-            .and_then(|()| fs::rename(&aside, &place))
-            .with_context(|| format!("linking {}", place.display()))?;
+        symlink(&modules, &aside)?;
+        fs::rename(&aside, &place)?;
     }
-    let config = tree::read(&build.join(".config"))?;
     Ok(Kernel {
-        key: release.replace('+', "-"),
+        key: key(release),
         release: release.to_owned(),
-        source: tree::read(&dir.join("stamp"))?.into(),
+        source: fs::read_to_string(dir.join("stamp"))?.into(),
         image: modules.join("vmlinuz"),
         vmlinux: None,
-        make_args: make_args(&config, release),
+        make_args: make_args(&build, release)?,
         build,
     })
 }
@@ -350,12 +336,5 @@ mod tests {
     fn releases_have_an_order() {
         assert!(numbers("7.3.4+deb13-amd64") > numbers("7.2.12+deb13-amd64"));
         assert!(numbers("7.2.12+deb13-amd64") > numbers("7.2.9+deb13-amd64"));
-    }
-
-    #[test]
-    fn make_gets_the_compiler_of_the_image() {
-        let config =
-            "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n";
-        assert_eq!(make_args(config, "7.2")[0], "CC=x86_64-linux-gnu-gcc-14");
     }
 }

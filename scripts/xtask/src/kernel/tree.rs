@@ -2,13 +2,12 @@
 
 //! A kernel tree that the user has built: is everything there that our modules need?
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
-use super::config;
+use super::debug;
 use super::digest;
 use super::llvm;
 use super::Kernel;
@@ -41,7 +40,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     let config = fs::read_to_string(build.join(".config")).map_err(|_| {
         bad("it has no .config; name the folder in which a kernel was built (its O=)".to_owned())
     })?;
-    let missing = config::not_given(OPTIONS, &config);
+    let missing = debug::not_given(OPTIONS, &config);
     if !missing.is_empty() {
         return Err(bad(format!(
             "its .config lacks {}; switch that on, build it again, or leave --kernel out",
@@ -55,7 +54,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
         )));
     }
 
-    let options = config::parse(&config);
+    let options = debug::parse(&config);
     let theirs = options
         .get("RUSTC_VERSION_TEXT")
         .unwrap_or(&"")
@@ -66,7 +65,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
             "it was built by `{theirs}`, and modules are built by the build root's `{ours}`; build the tree again in scripts/enter"
         )));
     }
-    let release = read(&build.join("include/config/kernel.release"))?
+    let release = fs::read_to_string(build.join("include/config/kernel.release"))?
         .trim()
         .to_owned();
     let source = build
@@ -90,11 +89,6 @@ pub fn check(dir: &Path) -> Result<Kernel> {
         source,
         release,
     })
-}
-
-/// A file that must be there.
-pub fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
 #[cfg(test)]

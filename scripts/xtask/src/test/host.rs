@@ -2,15 +2,13 @@
 
 //! The suites that need no guest.
 
-use std::collections::VecDeque;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use super::guest;
 use crate::book;
@@ -20,6 +18,7 @@ use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::ktap::Verdict;
+use crate::oops::pattern;
 use crate::packages;
 use crate::paths;
 use crate::process;
@@ -96,7 +95,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
 
 fn log_folder() -> Result<PathBuf> {
     let folder = paths::target().join("xtask");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
@@ -111,27 +110,22 @@ fn function_case(name: &str, result: Result<()>) -> Result<Case> {
 
 /// One case from a command.
 fn command_case(name: &str, command: &mut Command, log: &Path) -> Result<Case> {
-    let mut lines = VecDeque::new();
-    let status = process::logged(command.current_dir(paths::root()), log, None, |line| {
-        lines.push_back(line.to_owned());
-        if lines.len() > 200 {
-            lines.pop_front();
-        }
-    })?;
-    Ok(if status.success() {
-        Case::new(name, Verdict::Pass)
-    } else {
-        Case::failed(name, lines.into())
-    })
+    let (status, lines) = process::transcript(command.current_dir(paths::root()), log)?;
+    if status.success() {
+        return Ok(Case::new(name, Verdict::Pass));
+    }
+    Ok(Case::failed(name, last(&lines, 200)))
+}
+
+fn last(lines: &[String], most: usize) -> Vec<String> {
+    lines[lines.len().saturating_sub(most)..].to_vec()
 }
 
 /// The book is built, and then read by a browser.
 fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
-    let mut cases = vec![function_case(
-        "the book builds, and each of its links leads somewhere",
-        book::check(args),
-    )?];
-    if cases.iter().any(|case| case.verdict == Verdict::Fail) {
+    let builds = "the book builds, and each of its links leads somewhere";
+    let mut cases = vec![function_case(builds, book::check(args))?];
+    if cases.iter().any(Case::is_failed) {
         return Ok(cases);
     }
     let mut command = cargo::command();
@@ -162,64 +156,45 @@ fn refused(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
 
 /// The cases of a command that prints KTAP.
 fn ktap_cases(command: &mut Command, log: &Path) -> Result<Vec<Case>> {
-    let mut lines = Vec::new();
-    let status = process::logged(command.current_dir(paths::root()), log, None, |line| {
-        lines.push(line.to_owned());
-    })?;
+    let (status, lines) = process::transcript(command.current_dir(paths::root()), log)?;
     let end = End::Exited(status.code().unwrap_or(1));
     Ok(guest::cases(&lines.join("\n"), &end))
 }
 
 /// The workspace's own unit tests, one case each.
 fn cargo_test(log: &Path) -> Result<Vec<Case>> {
-    let mut lines = Vec::new();
     let mut command = cargo::command();
-    command
-        .args(["test", "--no-fail-fast", "--color", "never"])
-        .current_dir(paths::root());
-    let status = process::logged(&mut command, log, None, |line| lines.push(line.to_owned()))?;
+    command.args(["test", "--no-fail-fast", "--color", "never"]);
+    let (status, lines) = process::transcript(command.current_dir(paths::root()), log)?;
     Ok(libtest_cases(&lines, status.success()))
 }
 
 /// Read what Rust's test harness prints.
 fn libtest_cases(lines: &[String], success: bool) -> Vec<Case> {
+    let result = pattern(r"^test (.+) \.\.\. (ok|ignored(?:, (.*))?)?");
+    // Begins what a failed test said.
+    let said = pattern(r"^---- (.+) stdout ----$");
     let mut cases: Vec<Case> = Vec::new();
-    let mut failing: Option<String> = None;
+    let mut failing = None;
     for line in lines {
-        if let Some((name, word)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.rsplit_once(" ... "))
-        {
-            let verdict = match word.split([',', ' ']).next() {
+        if let Some(found) = result.captures(line) {
+            let verdict = match found.get(2).map(|word| word.as_str()) {
                 Some("ok") => Verdict::Pass,
-                Some("ignored") => {
-                    let why = word.split_once(", ").map_or("ignored", |(_, why)| why);
-                    Verdict::Skip(why.to_owned())
-                }
-                _ => Verdict::Fail,
+                Some(_) => Verdict::Skip(found.get(3).map_or("ignored", |w| w.as_str()).to_owned()),
+                None => Verdict::Fail,
             };
-            cases.push(Case::new(name, verdict));
-            continue;
-        }
-        // `---- name stdout ----` begins what a failed test said.
-        if let Some(name) = line
-            .strip_prefix("---- ")
-            .and_then(|rest| rest.strip_suffix(" stdout ----"))
-        {
-            failing = Some(name.to_owned());
+            cases.push(Case::new(&found[1], verdict));
+        } else if let Some(found) = said.captures(line) {
+            failing = cases.iter().position(|case| case.name == found[1]);
         } else if line == "failures:" || line.starts_with("test result:") {
             failing = None;
-        } else if let Some(name) = &failing {
-            if let Some(case) = cases.iter_mut().find(|c| c.name == *name) {
-                case.said.push(line.clone());
-            }
+        } else if let Some(at) = failing {
+            cases[at].said.push(line.clone());
         }
     }
-    let any_failed = cases.iter().any(|case| case.verdict == Verdict::Fail);
-    if !success && !any_failed {
+    if !success && !cases.iter().any(Case::is_failed) {
         // It did not build, or died.
-        let said = lines.iter().rev().take(40).rev().cloned().collect();
-        cases.push(Case::failed("cargo test", said));
+        cases.push(Case::failed("cargo test", last(lines, 40)));
     }
     if cases.is_empty() {
         cases.push(Case::failed("cargo test", vec!["no test ran".to_owned()]));

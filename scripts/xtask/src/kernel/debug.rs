@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The debug kernel: small, and with the kernel's own checkers. Built here from Debian's source, or from one that the user
+//! names, out of `allnoconfig` and fragments; the configuration is checked, since Kconfig drops without a word what it
+//! cannot give.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+use anyhow::Result;
+use fs_err as fs;
+use serde::Deserialize;
+use serde::Serialize;
+use walkdir::WalkDir;
+
+use super::source;
+use super::source::Source;
+use super::Kernel;
+use super::IMAGE;
+use crate::cli::KernelArgs;
+use crate::error;
+use crate::host;
+use crate::paths;
+use crate::paths::write_whole;
+use crate::process;
+use crate::progress::Progress;
+use crate::progress::Unit;
+
+/// What the tests and the virtual machine ask for, then the checkers, in the form of a `.config`.
+const FRAGMENTS: [&str; 3] = [
+    "selftests/config",
+    "scripts/xtask/vm.config",
+    "scripts/xtask/debug.config",
+];
+
+/// Lines of talk of a build of our configuration, for the bar.
+const STEPS: u64 = 2050;
+
+/// What is written when a build is finished.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stamp {
+    release: String,
+    /// The folder of the source, which other kernels may share.
+    source: PathBuf,
+}
+
+/// One kernel to be: its source and configuration, and from these its folder.
+struct Plan {
+    /// `None` while nothing was fetched yet.
+    source: Option<Source>,
+    fragments: String,
+}
+
+impl Plan {
+    fn of(args: &KernelArgs) -> Result<Plan> {
+        Ok(Plan {
+            source: Source::known(args.source.as_deref())?,
+            fragments: fragments()?,
+        })
+    }
+
+    fn key(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        let parts = [
+            &source.identity,
+            &self.fragments,
+            // Modules need the very compiler of their kernel.
+            &host::version_text("rustc").ok()?,
+        ];
+        let digest = super::digest(&parts.map(String::as_str));
+        Some(format!("{}-{digest}", source::tree_version(&source.dir)?))
+    }
+
+    fn finished(&self) -> Option<Kernel> {
+        let key = self.key()?;
+        let dir = paths::cache().ok()?.join("kernel").join(&key);
+        let stamp = fs::read_to_string(dir.join("stamp.json")).ok()?;
+        let stamp: Stamp = serde_json::from_str(&stamp).ok()?;
+        let build = dir.join("build");
+        let kernel = Kernel {
+            source: stamp.source,
+            key,
+            release: stamp.release,
+            image: build.join(IMAGE),
+            vmlinux: Some(build.join("vmlinux")),
+            make_args: vec![super::llvm()],
+            build,
+        };
+        (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
+    }
+}
+
+/// The debug kernel, if it is built.
+pub fn prepared(args: &KernelArgs) -> Result<Option<Kernel>> {
+    Ok(Plan::of(args)?.finished())
+}
+
+/// The same, built first where that is missing.
+pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
+    let mut plan = Plan::of(args)?;
+    if let Some(kernel) = plan.finished() {
+        return Ok(kernel);
+    }
+    super::with_space(|| {
+        let source = super::fetching(|| match plan.source.take() {
+            Some(source) if source.unpacked() => Ok(source),
+            known => {
+                super::need_space(source::SPACE + super::BUILD_SPACE)?;
+                source::fetch(known)
+            }
+        })?;
+        let source_dir = source.dir.clone();
+        plan.source = Some(source);
+        let key = plan.key().context("a source without a version")?;
+        let dir = paths::cache()?.join("kernel").join(key);
+        let _lock = super::building(&dir)?;
+        if plan.finished().is_none() {
+            compile(&plan, &dir, &source_dir)?;
+        }
+        plan.finished()
+            .context("the kernel was built, but its stamp cannot be read")
+    })
+}
+
+/// Configure and build into `dir`; the stamp comes last.
+fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
+    let build = dir.join("build");
+    fs::create_dir_all(&build)?;
+    let done = commands_done(&build);
+    if done == 0 {
+        super::need_space(super::BUILD_SPACE)?;
+    }
+    let make = |targets: &[&str]| {
+        let mut command = super::make(&build, Some(source), &[super::llvm()]);
+        command
+            .args(targets)
+            .env("KBUILD_BUILD_USER", "livepatch")
+            .env("KBUILD_BUILD_HOST", "cookbook");
+        command
+    };
+    configure(make(&["allnoconfig"]), dir, &plan.fragments)?;
+
+    let log = dir.join("build.log");
+    eprintln!("log: {}", log.display());
+    let mut command = make(&["bzImage", "modules"]);
+    command.arg(format!("-j{}", host::jobs()));
+    let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, done.min(STEPS));
+    super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
+        |error| {
+            if super::is_out_of_space(error) {
+                // What is there may be cut short, and the room is wanted back.
+                let _ = fs::remove_dir_all(dir);
+            }
+        },
+    )?;
+    progress.finish();
+
+    let release = fs::read_to_string(build.join("include/config/kernel.release"))?;
+    let stamp = Stamp {
+        release: release.trim().to_owned(),
+        source: source.to_path_buf(),
+    };
+    write_whole(
+        &dir.join("stamp.json"),
+        &serde_json::to_string_pretty(&stamp)?,
+    )
+}
+
+/// How many commands an earlier, interrupted run completed: each left a `.cmd` file.
+fn commands_done(dir: &Path) -> u64 {
+    let files = WalkDir::new(dir).into_iter().flatten();
+    let done = files.filter(|file| file.file_name().to_string_lossy().ends_with(".o.cmd"));
+    done.count() as u64
+}
+
+/// All that the fragments ask for, without their comments: these may change without a new kernel.
+fn fragments() -> Result<String> {
+    let mut all = String::new();
+    for name in FRAGMENTS {
+        let text = fs::read_to_string(paths::root().join(name))?;
+        for line in text.lines().filter(|line| line.starts_with("CONFIG_")) {
+            all += line.trim_end();
+            all.push('\n');
+        }
+    }
+    Ok(all)
+}
+
+/// Make `.config` from `fragments`, and check that it gives everything they ask for.
+fn configure(mut make: Command, dir: &Path, fragments: &str) -> Result<()> {
+    let file = dir.join("all.config");
+    fs::write(&file, fragments)?;
+    let log = dir.join("config.log");
+    let mut complaint = String::new();
+    let status = process::logged(make.env("KCONFIG_ALLCONFIG", &file), &log, |line| {
+        if line.contains("***") && complaint.is_empty() {
+            complaint = line.to_owned();
+        }
+    })?;
+    if !status.success() {
+        return Err(error::host(format!(
+            "configuring the kernel failed; log: {}\n{complaint}",
+            log.display()
+        )));
+    }
+    let missing = not_given(fragments, &fs::read_to_string(dir.join("build/.config"))?);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let hint = if missing.iter().any(|m| m.starts_with("CONFIG_RUST=")) {
+        "; this tree or toolchain has no Rust support (`make rustavailable` in it says why)"
+    } else {
+        ""
+    };
+    Err(error::host(format!(
+        "this kernel cannot be configured as asked: {}{hint}; use the Linux 7.2 that is fetched by default, or another source",
+        missing.join(", ")
+    )))
+}
+
+/// The assignments of a `.config`; an option that is not there is `n`.
+pub fn parse(config: &str) -> BTreeMap<&str, &str> {
+    config
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("CONFIG_")?.split_once('='))
+        .collect()
+}
+
+/// What `asked` wants and `config` does not have, each as `CONFIG_X=y`.
+pub fn not_given(asked: &str, config: &str) -> Vec<String> {
+    let config = parse(config);
+    parse(asked)
+        .into_iter()
+        .filter(|(name, value)| config.get(name).unwrap_or(&"n") != value)
+        .map(|(name, value)| format!("CONFIG_{name}={value}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_option_is_noticed() {
+        let config = "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=m\nCONFIG_D=y\n";
+        assert_eq!(
+            not_given("CONFIG_A=y\nCONFIG_B=n\nCONFIG_C=m\n", config),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            not_given("CONFIG_B=y\nCONFIG_C=y\nCONFIG_D=n\nCONFIG_E=n\n", config),
+            ["CONFIG_B=y", "CONFIG_C=y", "CONFIG_D=n"]
+        );
+    }
+
+    #[test]
+    fn the_fragments_ask_for_each_option_once() {
+        let text = fragments().unwrap();
+        assert_eq!(parse(&text).len(), text.lines().count());
+    }
+}
