@@ -19,8 +19,8 @@ use fs_err as fs;
 use crate::kernel;
 use crate::oops::pattern;
 use crate::paths;
+use crate::paths::read_lossy;
 use crate::tidy;
-use crate::vm::read_lossy;
 
 /// The source of a kernel.
 pub struct Tree {

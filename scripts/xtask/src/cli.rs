@@ -276,9 +276,6 @@ pub struct ShellArgs {
     /// A folder that the guest may write to; all else that it writes is forgotten
     #[arg(long, value_name = "FOLDER")]
     pub writable: Vec<PathBuf>,
-    /// A word for the kernel's command line
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    pub append: Vec<String>,
 }
 
 #[derive(Args)]

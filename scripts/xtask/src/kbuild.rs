@@ -72,10 +72,9 @@ pub fn run(args: &KernelArgs, names: &[String]) -> Result<()> {
     // A wrong name is said before a kernel is built.
     choose(catalog::module_folders()?, names)?;
     let kernel = Kernel::ensure(args)?;
-    let built = build_and_tell(&kernel, names, |folder, modules, took| {
-        for module in modules {
-            println!("{module}.ko  {}  {}", folder, progress::duration(took));
-        }
+    let built = build_and_tell(&kernel, names, |folder, module, took| {
+        let module = module.file_name().unwrap_or_default().to_string_lossy();
+        println!("{module}  {folder}  {}", progress::duration(took));
     })?;
     println!("modules: {}", modules_dir(&kernel).display());
     // Of everything at once the suite `preflight` tells; of what a kernel has that was only prepared, nobody can.
@@ -113,7 +112,7 @@ fn choose(all: Vec<ModuleFolder>, names: &[String]) -> Result<Vec<ModuleFolder>>
 fn build_and_tell(
     kernel: &Kernel,
     names: &[String],
-    tell: impl Fn(&str, &[String], Duration) + Sync,
+    tell: impl Fn(&str, &Path, Duration) + Sync,
 ) -> Result<Vec<PathBuf>> {
     let folders = choose(catalog::module_folders()?, names)?;
     let output = output_dir(kernel);
@@ -128,15 +127,13 @@ fn build_and_tell(
         let prebuilt = Some(prebuilt.as_str());
         Job::new(move || {
             let start = Instant::now();
-            let names = build_folder(kernel, folder, output, prebuilt)?;
-            for name in names.iter().map(|name| format!("{name}.ko")) {
-                publish(&output.join(&folder.name).join(&name), &modules.join(&name))?;
+            for file in build_folder(kernel, folder, output, prebuilt)? {
+                let module = modules.join(file.file_name().unwrap_or_default());
+                publish(&file, &module)?;
+                tell(&folder.name, &module, start.elapsed());
+                let mut built = built.lock().unwrap_or_else(PoisonError::into_inner);
+                built.insert(module);
             }
-            tell(&folder.name, &names, start.elapsed());
-            built
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(names);
             Ok(())
         })
     };
@@ -145,8 +142,7 @@ fn build_and_tell(
     if names.is_empty() {
         forget_others(&modules, &built)?;
     }
-    let file = |module| modules.join(format!("{module}.ko"));
-    Ok(built.into_iter().map(file).collect())
+    Ok(built.into_iter().collect())
 }
 
 /// Is the file `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.
@@ -160,13 +156,13 @@ fn is_fresh(kernel: &Kernel, klp: &ModuleFolder, made: &Path) -> bool {
         .all(|path| time(&path).is_some() && time(&path) < time(made))
 }
 
-/// Build one folder; gives the names of its modules.
+/// Build one folder; gives its modules.
 fn build_folder(
     kernel: &Kernel,
     folder: &ModuleFolder,
     output: &Path,
     prebuilt: Option<&str>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<PathBuf>> {
     let out = output.join(&folder.name);
     fs::create_dir_all(&out)?;
     let log = output.join(format!("{}.log", folder.name));
@@ -190,8 +186,8 @@ fn build_folder(
     let order = fs::read_to_string(out.join("modules.order"))?;
     // Modules in a folder of their own stay there.
     let modules = order.lines().filter(|line| !line.contains('/'));
-    let stem = |module: &str| module.rsplit_once('.').map(|(stem, _)| stem.to_owned());
-    Ok(modules.filter_map(stem).collect())
+    let built = |module| out.join(module).with_extension("ko");
+    Ok(modules.map(built).collect())
 }
 
 fn make_args(source: &Path, out: &Path, jobs: usize) -> [String; 5] {
@@ -224,14 +220,11 @@ fn publish(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Remove modules that no folder builds any more.
-fn forget_others(modules: &Path, built: &BTreeSet<String>) -> Result<()> {
+fn forget_others(modules: &Path, built: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(modules)? {
         let path = entry?.path();
-        let known = path
-            .file_stem()
-            .is_some_and(|stem| built.contains(&*stem.to_string_lossy()));
-        if !known {
-            fs::remove_file(&path)?;
+        if !built.contains(&path) {
+            fs::remove_file(path)?;
         }
     }
     Ok(())
@@ -304,7 +297,7 @@ mod tests {
         for name in ["old.ko", "new.ko"] {
             fs::write(dir.path().join(name), name).unwrap();
         }
-        forget_others(dir.path(), &BTreeSet::from(["new".to_owned()])).unwrap();
+        forget_others(dir.path(), &BTreeSet::from([dir.path().join("new.ko")])).unwrap();
         assert!(!dir.path().join("old.ko").exists());
         assert!(dir.path().join("new.ko").exists());
     }

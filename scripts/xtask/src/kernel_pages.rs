@@ -11,8 +11,9 @@ use anyhow::Result;
 use fs_err as fs;
 
 use crate::citations::Tree;
+use crate::paths::ends_in;
+use crate::paths::read_lossy;
 use crate::process;
-use crate::vm::read_lossy;
 
 const FOLDER: &str = "book/src/kernel-pages";
 const PAGE: &str = "book/src/reference/kernel-pages.md";
@@ -59,7 +60,7 @@ fn series(root: &Path) -> Result<Vec<PathBuf>> {
     let mut series: Vec<PathBuf> = fs::read_dir(root.join(FOLDER))?
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "patch"))
+        .filter(|path| ends_in(path, "patch"))
         .collect();
     series.sort();
     Ok(series)

@@ -12,7 +12,8 @@ use anyhow::Result;
 use walkdir::WalkDir;
 
 use crate::oops::pattern;
-use crate::vm::read_lossy;
+use crate::paths::ends_in;
+use crate::paths::read_lossy;
 
 /// The broken links below `root`. rustdoc's pages are its own affair, and links to other hosts are not followed.
 pub fn broken(root: &Path) -> Result<Vec<String>> {
@@ -20,7 +21,7 @@ pub fn broken(root: &Path) -> Result<Vec<String>> {
     let mut pages = BTreeMap::new();
     for entry in WalkDir::new(root) {
         let path = entry?.into_path();
-        if path.extension().is_some_and(|end| end == "html") {
+        if ends_in(&path, "html") {
             pages.insert(path.clone(), read_lossy(&path));
         }
     }

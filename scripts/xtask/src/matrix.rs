@@ -19,6 +19,7 @@ use crate::error::Failure;
 use crate::kernel;
 use crate::ktap::Verdict;
 use crate::paths;
+use crate::paths::ends_in;
 use crate::paths::write_whole;
 use crate::results::Run;
 use crate::results::Suite;
@@ -49,7 +50,7 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     let mut runs = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "json") {
+        if ends_in(&path, "json") {
             let run: Run = serde_json::from_slice(&fs::read(&path)?)
                 .with_context(|| format!("{} holds no results", path.display()))?;
             let release = path.file_stem().unwrap_or_default().to_string_lossy();

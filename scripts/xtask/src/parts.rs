@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use fs_err as fs;
 
 use crate::paths;
+use crate::paths::read_lossy;
 use crate::progress;
-use crate::vm::read_lossy;
 
 /// In the cache folder: seconds since 1970 at the end, seconds that it took, the part's name. A new build root begins it anew.
 const FILE: &str = "parts";

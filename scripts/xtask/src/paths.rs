@@ -46,3 +46,14 @@ pub fn write_whole(file: &Path, text: &str) -> Result<()> {
     fs::write(&aside, text)?;
     Ok(fs::rename(&aside, file)?)
 }
+
+/// A file as text, whatever its bytes; empty when it cannot be read.
+pub fn read_lossy(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Is it a file with this extension?
+pub fn ends_in(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|end| end == extension)
+}

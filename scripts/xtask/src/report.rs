@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use console::style;
 
+use crate::error::Failure;
 use crate::kernel::Kernel;
 use crate::ktap::Verdict;
 use crate::oops;
@@ -13,7 +14,6 @@ use crate::progress;
 use crate::results::Count;
 use crate::results::Run;
 use crate::results::Suite;
-use crate::vm::End;
 use crate::vm::Outcome;
 
 /// How many lines of a kernel log are shown when something went wrong.
@@ -31,18 +31,18 @@ pub fn guest_trouble(kernel: &Kernel, outcome: &Outcome) -> String {
         }
     }
     let said = match &outcome.end {
-        End::TimedOut => {
+        Err(Failure::TimedOut) => {
             let seconds = outcome.elapsed.as_secs_f64();
             let stopped = style("The guest was stopped").red().bold();
             format!("{stopped} after {seconds:.0} s. The last lines of its log:\n")
         }
-        End::Broken(_) => {
+        Err(Failure::Host(_)) => {
             let broken = style("The guest did not run.").red().bold();
             format!("{broken} The last lines of its log:\n")
         }
-        End::Panicked | End::Exited(_) => String::new(),
+        _ => String::new(),
     };
-    if !said.is_empty() || text.is_empty() && outcome.end == End::Panicked {
+    if !said.is_empty() || text.is_empty() && outcome.end.is_err() {
         text += &said;
         push_tail(&mut text, &log);
     }

@@ -19,11 +19,11 @@ use serde::Deserialize;
 use crate::ktap::Verdict;
 use crate::oops::pattern;
 use crate::paths;
+use crate::paths::read_lossy;
 use crate::results;
 use crate::results::Case;
 use crate::results::Run;
 use crate::results::Suite;
-use crate::vm::read_lossy;
 
 /// The rules, in one place. The callback document is `Documentation/livepatch/callbacks.rst`.
 pub const RULES: [&str; 14] = [

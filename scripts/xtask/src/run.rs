@@ -31,6 +31,7 @@ use crate::ktap::Verdict;
 use crate::oops::pattern;
 use crate::parts;
 use crate::paths;
+use crate::paths::read_lossy;
 use crate::process;
 use crate::process::quote;
 use crate::queue;
@@ -41,7 +42,6 @@ use crate::timeline;
 use crate::timeline::Phase;
 use crate::timeline::Story;
 use crate::vm;
-use crate::vm::read_lossy;
 use crate::vm::Guest;
 
 /// A sample's story is told in seconds; this only ends a hang.
@@ -192,9 +192,7 @@ fn tell(text: &mut String, kernel: &Kernel, sample: &Sample, options: &RunArgs) 
     let story = timeline::parse(&outcome.console_text(), &names);
     text.push_str(&story.render(timeline::width()));
     text.push_str(&report::guest_trouble(kernel, &outcome));
-    if let Some(failure) = outcome.failure() {
-        bail!(failure);
-    }
+    outcome.end.clone()?;
     let cases = test::cases(&outcome.output, &outcome.end);
     let skipped = cases.iter().find_map(|case| match &case.verdict {
         Verdict::Skip(why) => Some(why),
@@ -335,8 +333,6 @@ mod tests {
     fn sample() -> Sample {
         Sample {
             stem: "fix-it".to_owned(),
-            description: "d".to_owned(),
-            dir: "/s/fix-it".into(),
             livepatch: Livepatch {
                 module: "fix_it".to_owned(),
                 targets: vec!["a".to_owned(), "b".to_owned()],
@@ -344,6 +340,7 @@ mod tests {
                 show: vec!["sysctl x".to_owned()],
                 ..Livepatch::default()
             },
+            ..Sample::default()
         }
     }
 

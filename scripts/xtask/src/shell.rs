@@ -28,7 +28,6 @@ use crate::process;
 use crate::process::quote;
 use crate::report;
 use crate::vm;
-use crate::vm::End;
 use crate::vm::Guest;
 
 /// `cargo xtask shell [COMMAND…]`.
@@ -58,7 +57,6 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     guest.memory_mib = options.memory;
     guest.timeout = Duration::from_secs(options.timeout);
     guest.writable.clone_from(&options.writable);
-    guest.append.clone_from(&options.append);
     if command.is_empty() {
         interactive(&kernel, &guest, &modules)
     } else {
@@ -81,15 +79,12 @@ fn one_command(kernel: &Kernel, guest: &Guest) -> Result<()> {
         let _ = writeln!(std::io::stdout(), "{line}");
     })?;
     eprint!("{}", report::guest_trouble(kernel, &outcome));
-    if let Some(failure) = outcome.failure() {
-        bail!(failure);
-    }
-    match outcome.end {
-        End::Exited(status) if status != 0 => {
+    match outcome.end? {
+        0 => Ok(()),
+        status => {
             eprintln!("xtask: the command ended with exit status {status}");
             bail!(Failure::TestFailed)
         }
-        _ => Ok(()),
     }
 }
 

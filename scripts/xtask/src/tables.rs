@@ -17,9 +17,10 @@ use crate::catalog::Sample;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
+use crate::paths::ends_in;
+use crate::paths::read_lossy;
 use crate::process;
 use crate::timeline;
-use crate::vm::read_lossy;
 
 /// Every sample with its modules, their parameters and the files that they have in sysfs.
 pub fn samples(kernel: &Kernel) -> Result<String> {
@@ -42,9 +43,7 @@ fn livepatches(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "ko")
-            && modinfo(&path, "livepatch")?.trim() == "Y"
-        {
+        if ends_in(&path, "ko") && modinfo(&path, "livepatch")?.trim() == "Y" {
             found.push(path);
         }
     }

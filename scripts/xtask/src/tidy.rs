@@ -24,9 +24,10 @@ use crate::ktap::Case;
 use crate::links::clean;
 use crate::oops::pattern;
 use crate::paths;
+use crate::paths::ends_in;
+use crate::paths::read_lossy;
 use crate::process;
 use crate::rules;
-use crate::vm::read_lossy;
 
 /// The line that names a file's licence must be among the first few.
 const SPDX_LINES: usize = 6;
@@ -134,14 +135,7 @@ pub fn shell_files(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_shell(file: &Path) -> bool {
-    if file.extension().is_some_and(|ext| ext == "sh") {
-        return true;
-    }
-    let first = first_line(file);
-    first.starts_with("#!")
-        && first
-            .split(['/', ' '])
-            .any(|word| ["sh", "bash", "dash"].contains(&word))
+    ends_in(file, "sh") || pattern(r"^#!.*[/ ](ba|da)?sh\b").is_match(&first_line(file))
 }
 
 fn first_line(file: &Path) -> String {
@@ -201,12 +195,11 @@ fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let summary = read_lossy(&root.join("book/src/SUMMARY.md"));
     files
         .iter()
-        .filter(|file| file.extension().is_some_and(|end| end == "md"))
+        .filter(|file| ends_in(file, "md"))
         .filter_map(|file| file.strip_prefix("book/src").ok())
-        .filter(|page| !page.ends_with("SUMMARY.md"))
+        .filter(|page| !page.ends_with("SUMMARY.md") && !page.starts_with("generated"))
         // What a page includes.
         .filter(|page| !page.to_string_lossy().ends_with("-table.md"))
-        .filter(|page| !page.starts_with("generated"))
         .filter(|page| !summary.contains(&format!("({})", page.display())))
         .map(|page| format!("book/src/SUMMARY.md does not list {}", page.display()))
         .collect()
@@ -214,26 +207,22 @@ fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
 
 /// A transcript that no test compares may say anything.
 fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
-    let tests: String = files
-        .iter()
-        .filter(|file| file.starts_with("selftests") && file.extension().is_some_and(|e| e == "sh"))
+    let below = |folder, extension| {
+        let files = files.iter().filter(move |file| file.starts_with(folder));
+        files.filter(move |file| ends_in(file, extension))
+    };
+    let tests: String = below("selftests", "sh")
         .map(|file| read_lossy(&root.join(file)))
         .collect();
-    files
-        .iter()
-        .filter(|file| file.starts_with("selftests/expected"))
-        .filter(|file| file.extension().is_some_and(|e| e == "log"))
-        .filter(|file| {
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            // The transcript of a guest that dies is compared by `test` itself.
-            let dies = crate::test::is_fatal(&root.join(format!("selftests/test-{stem}.sh")));
-            !dies
-                && !tests.lines().any(|line| {
-                    let mut words = line.split_whitespace();
-                    words.any(|word| word == "check_transcript")
-                        && words.next().is_some_and(|w| w.trim_matches('"') == stem)
-                })
-        })
+    let compared = |file: &PathBuf| {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let check = pattern(&format!(r#"(?m)\bcheck_transcript\s+"?{stem}("|\s|$)"#));
+        // The transcript of a guest that dies is compared by `test` itself.
+        let script = root.join(format!("selftests/test-{stem}.sh"));
+        check.is_match(&tests) || crate::test::is_fatal(&script)
+    };
+    below("selftests/expected", "log")
+        .filter(|file| !compared(file))
         .map(|file| format!("{}: no test compares it (check_transcript)", file.display()))
         .collect()
 }
@@ -245,7 +234,7 @@ fn anchors(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let mut complaints = Vec::new();
     for page in files
         .iter()
-        .filter(|f| f.starts_with("book") && f.extension().is_some_and(|e| e == "md"))
+        .filter(|f| f.starts_with("book") && ends_in(f, "md"))
     {
         let text = read_lossy(&root.join(page));
         let here = page.parent().unwrap_or(Path::new(""));
@@ -263,9 +252,10 @@ fn anchors(root: &Path, files: &[PathBuf]) -> Vec<String> {
 
 /// What is wrong with an included `path[:anchor]`, if anything.
 fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
-    let (path, anchor) = what
-        .split_once(':')
-        .map_or((what, None), |(path, anchor)| (path, Some(anchor)));
+    let (path, anchor) = match what.split_once(':') {
+        Some((path, anchor)) => (path, Some(anchor)),
+        None => (what, None),
+    };
     let file = clean(&root.join(here).join(path));
     if !file.is_file() {
         return Some(format!("{path} does not exist"));
@@ -279,8 +269,8 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
     let text = read_lossy(&file);
     for mark in ["ANCHOR:", "ANCHOR_END:"] {
         let there = text.lines().any(|line| {
-            line.split_once(mark)
-                .is_some_and(|(_, rest)| rest.split_whitespace().next() == Some(anchor))
+            let words = line.split_once(mark).map(|(_, rest)| rest);
+            words.is_some_and(|rest| rest.split_whitespace().next() == Some(anchor))
         });
         if !there {
             return Some(format!("{path} has no `{mark} {anchor}`"));
@@ -381,12 +371,11 @@ mod tests {
     fn a_missing_part_is_named() {
         let sample = Sample {
             stem: "fix-it".to_owned(),
-            description: "d".to_owned(),
-            dir: "/s".into(),
             livepatch: Livepatch {
                 module: "fix_it".to_owned(),
                 ..Livepatch::default()
             },
+            ..Sample::default()
         };
         let (dir, _) = checkout(&[
             ("samples/fix-it/Kbuild", ""),

@@ -32,6 +32,7 @@ use crate::error::Failure;
 use crate::kernel::Kernel;
 use crate::oops;
 use crate::paths;
+use crate::paths::read_lossy;
 use crate::process;
 use crate::process::quote;
 
@@ -149,18 +150,9 @@ impl Guest {
     }
 }
 
-/// How a guest ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The command ran to its end with this exit status.
-    Exited(i32),
-    /// The kernel panicked or oopsed.
-    Panicked,
-    /// Ended at the time-out.
-    TimedOut,
-    /// The guest never ran the command, or QEMU died: what the host's tools said last.
-    Broken(String),
-}
+/// How a guest ended: the exit status of its command, or what kept it from its end. [`Failure::Host`] is a guest that never ran
+/// it, or a QEMU that died.
+pub type End = Result<i32, Failure>;
 
 /// The same guest with what it needs on a kernel with checkers.
 fn on_checked(guest: &Guest) -> Guest {
@@ -193,26 +185,6 @@ impl Outcome {
     pub fn console_text(&self) -> String {
         read_lossy(&self.console)
     }
-
-    /// The failure that this end is, apart from the command's own exit status.
-    pub fn failure(&self) -> Option<Failure> {
-        match &self.end {
-            End::Exited(_) => None,
-            End::Panicked => Some(Failure::GuestPanic),
-            End::TimedOut => Some(Failure::TimedOut),
-            End::Broken(what) => Some(Failure::Host(format!(
-                "the guest did not start: {what} (log: {})",
-                self.console.display()
-            ))),
-        }
-    }
-}
-
-/// A file as text, whatever its bytes; empty when it cannot be read.
-pub fn read_lossy(path: &Path) -> String {
-    fs::read(path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
 }
 
 /// virtme-ng's arguments for `guest` on the kernel `image`, whatever runs in it.
@@ -294,7 +266,7 @@ pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result
     };
     let outcome = run_with(kernel, &guest, accel, &mut each)?;
     // In real time a second processor sometimes never comes up under QEMU's translator. Nothing was tested by that.
-    if outcome.end == End::TimedOut && !outcome.console_text().contains(INIT_RUNS) {
+    if outcome.end == Err(Failure::TimedOut) && !outcome.console_text().contains(INIT_RUNS) {
         eprintln!(
             "{}: the kernel hung before it came to init; booting it once more",
             guest.name
@@ -355,13 +327,14 @@ fn run_with(
     let (output, exit) = split_status(&text);
     let kernel_log = read_lossy(&console);
     let end = match (exit, status) {
-        _ if oops::is_fatal(&kernel_log) => End::Panicked,
-        (Some(code), _) => End::Exited(code),
-        (None, None) => End::TimedOut,
-        (None, Some(status)) => End::Broken(format!(
-            "virtme-ng ended with {status}: {}",
-            oops::tail(&kernel_log, 3).join(" | ")
-        )),
+        _ if oops::is_fatal(&kernel_log) => Err(Failure::GuestPanic),
+        (Some(code), _) => Ok(code),
+        (None, None) => Err(Failure::TimedOut),
+        (None, Some(status)) => Err(Failure::Host(format!(
+            "the guest did not start: virtme-ng ended with {status}: {} (log: {})",
+            oops::tail(&kernel_log, 3).join(" | "),
+            console.display()
+        ))),
     };
     Ok(Outcome {
         end,
@@ -391,7 +364,7 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
             let mut guest = Guest::new("kvm-probe", "true");
             guest.timeout = KVM_PROBE;
             let outcome = run_with(kernel, &guest, Accel::Kvm, &mut |_| {})?;
-            let boots = outcome.end == End::Exited(0);
+            let boots = outcome.end == Ok(0);
             eprintln!(
                 "{} from now on",
                 match boots {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The debug kernel: small, and with the kernel's own checkers. Built here from Debian's source, or from one that the user
-//! names, out of `allnoconfig` and fragments; the configuration is checked, since Kconfig drops without a word what it
+//! The debug kernel: small, and with the kernel's own checkers. Built here from the source of Debian's image, or from one
+//! that the user names, out of `allnoconfig` and fragments; the configuration is checked, since Kconfig drops without a word what it
 //! cannot give.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use walkdir::WalkDir;
 
 use super::source;
 use super::source::Source;
+use super::stock;
 use super::Kernel;
 use super::IMAGE;
 use crate::cli::KernelArgs;
@@ -106,11 +107,8 @@ pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
     }
     super::with_space(|| {
         let source = super::fetching(|| match plan.source.take() {
-            Some(source) if source.unpacked() => Ok(source),
-            known => {
-                super::need_space(source::SPACE + super::BUILD_SPACE)?;
-                source::fetch(known)
-            }
+            Some(source) => source::fetch(&source).map(|()| source),
+            None => Ok(Source::of_image(stock::fetch(None)?.1)),
         })?;
         let source_dir = source.dir.clone();
         plan.source = Some(source);

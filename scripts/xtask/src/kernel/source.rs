@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The kernel's source: Debian's package, or a tarball or tree that the user names.
+//! The kernel's source: that of Debian's image, or a tarball or tree that the user names.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,18 +12,14 @@ use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 
-use super::apt;
 use super::digest;
-use super::numbers;
 use super::scratch;
+use super::stock;
 use crate::error;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
-
-/// What the debug kernel is built from.
-const PACKAGE: &str = "linux-source-7.2";
 
 /// What an unpacked source takes beside its archive: seen 1.8 GiB, and some room.
 pub const SPACE: u64 = 5 << 29;
@@ -43,20 +39,19 @@ pub struct Source {
 }
 
 impl Source {
-    /// The source that the user named, or the newest that was fetched; `None` for no source yet.
+    /// The source that the user named, or that of Debian's image; `None` for no source yet.
     pub fn known(named: Option<&Path>) -> Result<Option<Source>> {
-        let folder = paths::cache()?.join("source");
         match named {
-            Some(named) => Source::named(named, &folder).map(Some),
-            None => Ok(Source::newest(&folder)),
+            Some(named) => Source::named(named).map(Some),
+            None => Ok(stock::fetched(None)?.map(|(_, dir)| Source::of_image(dir))),
         }
     }
 
-    pub fn unpacked(&self) -> bool {
+    fn unpacked(&self) -> bool {
         self.dir.join("Makefile").is_file()
     }
 
-    fn named(named: &Path, folder: &Path) -> Result<Source> {
+    fn named(named: &Path) -> Result<Source> {
         let path = named.canonicalize().map_err(|e| {
             error::usage(format!(
                 "--kernel-source {}: {e}; name a kernel's source tree or tarball",
@@ -74,22 +69,13 @@ impl Source {
         let meta = fs::metadata(&path)?;
         let identity = format!("{} {} {}", path.display(), meta.len(), meta.mtime());
         Ok(Source {
-            dir: folder.join(format!("tarball-{}", digest(&[&identity]))),
+            dir: folder(&format!("tarball-{}", digest(&[&identity])))?,
             identity,
             tarball: Some(path),
         })
     }
 
-    fn newest(folder: &Path) -> Option<Source> {
-        let dirs = fs::read_dir(folder).ok()?;
-        let dir = dirs
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.to_string_lossy().contains(&format!("/{PACKAGE}_")))
-            .max_by_key(|path| tree_version(path).map(|version| numbers(&version)))?;
-        Some(Source::packaged(dir))
-    }
-
-    fn packaged(dir: PathBuf) -> Source {
+    pub fn of_image(dir: PathBuf) -> Source {
         let name = dir.file_name().unwrap_or_default();
         Source {
             identity: name.to_string_lossy().into_owned(),
@@ -136,43 +122,26 @@ fn makefile_version(makefile: &str) -> Option<String> {
     Some(format!("{version}.{patchlevel}.{sublevel}{extra}"))
 }
 
-/// Get the source that is `known` only as a tarball, or Debian's, and unpack it.
-pub fn fetch(known: Option<Source>) -> Result<Source> {
-    let Some((source, tarball)) = known.and_then(|known| Some((known.clone(), known.tarball?)))
-    else {
-        return debian();
+/// Unpack the tarball that a source still is.
+pub fn fetch(source: &Source) -> Result<()> {
+    let Some(tarball) = source.tarball.as_ref().filter(|_| !source.unpacked()) else {
+        return Ok(());
     };
+    super::need_space(SPACE + super::BUILD_SPACE)?;
     let mut command = Command::new("tar");
-    command.arg("-xvf").arg(&tarball);
+    command.arg("-xvf").arg(tarball);
     unpack(command, &source.dir)
         .with_context(|| format!("--kernel-source {}", tarball.display()))?;
-    if let Err(error) = check_tree(&source.dir, &tarball) {
+    check_tree(&source.dir, tarball).or_else(|error| {
         fs::remove_dir_all(&source.dir)?;
-        return Err(error);
-    }
-    Ok(source)
+        Err(error)
+    })
 }
 
-fn debian() -> Result<Source> {
-    apt::update()?;
-    let package = apt::find(PACKAGE, None).ok_or_else(|| {
-        error::host(format!(
-            "Debian's suites have no {PACKAGE} (any more); name a source with --kernel-source"
-        ))
-    })?;
-    let dir = folder(&package)?;
-    let debs = apt::download(&[package], &scratch()?)?;
-    unpack_package(&debs[0], &dir)?;
-    Ok(Source::packaged(dir))
-}
-
-/// Where a package's source is unpacked, for every kernel that is built from it.
-pub fn folder(package: &apt::Package) -> Result<PathBuf> {
-    // `~` and `+` of Debian's versions are not for make.
-    let plain = package.version.replace(['~', '+', ':'], "-");
-    Ok(paths::cache()?
-        .join("source")
-        .join(format!("{}_{plain}", package.name)))
+/// Where a source is unpacked, for every kernel that is built from it. `~` and `+` of Debian's versions are not for make.
+pub fn folder(name: &str) -> Result<PathBuf> {
+    let name = name.replace(['~', '+', ':'], "-");
+    Ok(paths::cache()?.join("source").join(name))
 }
 
 /// Unpack Debian's package of a kernel's source.
@@ -231,25 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_fetched_source_is_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, sublevel) in [("7.2.9-1", 9), ("7.2.12-1-bpo13-1", 12)] {
-            let tree = dir.path().join(format!("{PACKAGE}_{name}"));
-            fs::create_dir(&tree).unwrap();
-            fs::write(
-                tree.join("Makefile"),
-                format!("VERSION = 7\nPATCHLEVEL = 2\nSUBLEVEL = {sublevel}\n"),
-            )
-            .unwrap();
-        }
-        let newest = Source::newest(dir.path()).unwrap();
-        assert!(newest.identity.ends_with("7.2.12-1-bpo13-1"));
-    }
-
-    #[test]
     fn a_folder_that_is_no_kernel_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Source::named(dir.path(), dir.path()).unwrap_err();
+        let error = Source::named(dir.path()).unwrap_err();
         assert_eq!(error::code(&error), 2);
     }
 }

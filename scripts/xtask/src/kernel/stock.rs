@@ -32,8 +32,9 @@ use crate::progress::Unit;
 /// The images that this repository is tested with, the preferred one first.
 const TESTED: &str = "scripts/kernels";
 
-/// In a release's folder: its packages are unpacked, and where their source is.
+/// Notes in a release's folder, each with the path of its source: its packages are unpacked; it can be used.
 const FETCHED: &str = "fetched";
+const STAMP: &str = "stamp";
 
 /// Lines of talk of `make prepare modules_prepare`, for the bar.
 const STEPS: u64 = 290;
@@ -55,30 +56,46 @@ const NOT_FOR_GUESTS: [&str; 12] = [
 ];
 
 /// The image that was named, or the first tested one; if it is prepared already.
-pub fn prepared(release: Option<&str>) -> Result<Option<Kernel>> {
-    for release in wanted(release)? {
-        let dir = folder(&release)?;
-        if dir.join("stamp").is_file() {
-            return finish(&release, &dir).map(Some);
-        }
-    }
-    Ok(None)
+pub fn prepared(named: Option<&str>) -> Result<Option<Kernel>> {
+    let noted = noted(named, STAMP)?;
+    noted
+        .map(|(release, source)| finish(&release, source))
+        .transpose()
 }
 
 /// The same, prepared first where that is missing.
-pub fn ensure(release: Option<&str>) -> Result<Kernel> {
-    if let Some(kernel) = prepared(release)? {
+pub fn ensure(named: Option<&str>) -> Result<Kernel> {
+    if let Some(kernel) = prepared(named)? {
         return Ok(kernel);
     }
     super::with_space(|| {
-        let release = super::fetching(|| fetch(release))?;
+        let (release, source) = super::fetching(|| fetch(named))?;
         let dir = folder(&release)?;
         let _lock = super::building(&dir)?;
-        if !dir.join("stamp").is_file() {
-            prepare(&release, &dir)?;
+        if !dir.join(STAMP).is_file() {
+            prepare(&release, &source, &dir)?;
         }
-        finish(&release, &dir)
+        finish(&release, source)
     })
+}
+
+/// Release and source of the image that was named, or of the first tested one; if it was fetched already.
+pub fn fetched(named: Option<&str>) -> Result<Option<(String, PathBuf)>> {
+    noted(named, FETCHED)
+}
+
+/// The first wanted release that has this note in its folder, and the source that the note names.
+fn noted(named: Option<&str>, note: &str) -> Result<Option<(String, PathBuf)>> {
+    let wanted = match named {
+        Some(release) => vec![release.to_owned()],
+        None => tested()?,
+    };
+    for release in wanted {
+        if let Ok(source) = fs::read_to_string(folder(&release)?.join(note)) {
+            return Ok(Some((release, source.into())));
+        }
+    }
+    Ok(None)
 }
 
 fn folder(release: &str) -> Result<PathBuf> {
@@ -88,13 +105,6 @@ fn folder(release: &str) -> Result<PathBuf> {
 /// `+` of Debian's releases is not for make.
 fn key(release: &str) -> String {
     release.replace('+', "-")
-}
-
-fn wanted(named: Option<&str>) -> Result<Vec<String>> {
-    match named {
-        Some(release) => Ok(vec![release.to_owned()]),
-        None => tested(),
-    }
 }
 
 /// The releases of [`TESTED`].
@@ -120,32 +130,30 @@ fn choose(named: Option<&str>) -> Result<String> {
         return Ok(named.to_owned());
     }
     let there = apt::names("linux-headers-");
-    let is_there = |release: &&String| there.contains(&format!("linux-headers-{release}"));
-    if let Some(first) = tested.iter().find(is_there) {
-        if first != &tested[0] {
-            eprintln!(
-                "xtask: {} has left Debian's suite; taking {first}",
-                tested[0]
-            );
-        }
-        return Ok(first.clone());
-    }
-    let mut newer: Vec<&str> = there
+    let there = there
         .iter()
-        .filter_map(|name| name.strip_prefix("linux-headers-"))
-        .filter(|release| release.ends_with("-amd64") && numbers(release) > numbers(&tested[0]))
-        .filter(|release| !release.contains("-rt-") && !release.contains("-cloud-"))
-        .collect();
+        .filter_map(|name| name.strip_prefix("linux-headers-"));
+    let there: Vec<String> = there.map(str::to_owned).collect();
+    let mut newer = there.clone();
+    newer.retain(|release| release.ends_with("-amd64") && numbers(release) > numbers(&tested[0]));
+    newer.retain(|release| !release.contains("-rt-") && !release.contains("-cloud-"));
     newer.sort_by_key(|release| numbers(release));
-    let newest = newer
-        .into_iter()
+    let known = tested.iter().filter(|release| there.contains(release));
+    let Some(taken) = known
+        .chain(&newer)
         .find(|release| packages(release).is_ok())
-        .ok_or_else(|| error::host("Debian's suite has no kernel any more that this was tested with, nor a newer one: use --kernel debug"))?;
-    eprintln!(
-        "xtask: {} has left Debian's suite; taking {newest}, which was not tested",
-        tested[0]
-    );
-    Ok(newest.to_owned())
+    else {
+        bail!(error::host("Debian's suite has no kernel any more that this was tested with, nor a newer one: name a folder with --kernel"));
+    };
+    if taken != &tested[0] {
+        let untested = match tested.contains(taken) {
+            true => "",
+            false => ", which was not tested",
+        };
+        let first = &tested[0];
+        eprintln!("xtask: {first} has left Debian's suite; taking {taken}{untested}");
+    }
+    Ok(taken.clone())
 }
 
 /// A release in the order of its numbers.
@@ -178,19 +186,18 @@ fn packages(release: &str) -> Result<[apt::Package; 4]> {
     Ok([headers, binary, modules, source])
 }
 
-/// Have the packages of the image that was named, or of the first tested one, unpacked in its folder. Which one it is.
-fn fetch(named: Option<&str>) -> Result<String> {
-    for release in wanted(named)? {
-        if folder(&release)?.join(FETCHED).is_file() {
-            return Ok(release);
-        }
+/// Have the packages of the image that was named, or of the first tested one, unpacked in its folder: which one it is, and
+/// where its source is.
+pub fn fetch(named: Option<&str>) -> Result<(String, PathBuf)> {
+    if let Some(there) = fetched(named)? {
+        return Ok(there);
     }
     super::need_space(BUILD_SPACE + source::SPACE)?;
     apt::update()?;
     let release = choose(named)?;
     let dir = folder(&release)?;
     let [headers, binary, modules, source] = packages(&release)?;
-    let source_dir = source::folder(&source)?;
+    let source_dir = source::folder(&format!("{}_{}", source.name, source.version))?;
     let mut wanted = vec![headers, binary, modules];
     let with_source = !source_dir.join("Makefile").is_file();
     if with_source {
@@ -214,12 +221,11 @@ fn fetch(named: Option<&str>) -> Result<String> {
     process::capture(Command::new("depmod").arg("-b").arg(&image).arg(&release))?;
     let _ = fs::remove_dir_all(&debs);
     write_whole(&dir.join(FETCHED), &source_dir.to_string_lossy())?;
-    Ok(release)
+    Ok((release, source_dir))
 }
 
 /// Build the Rust side of what was fetched; the stamp comes last.
-fn prepare(release: &str, dir: &Path) -> Result<()> {
-    let source_dir = fs::read_to_string(dir.join(FETCHED))?;
+fn prepare(release: &str, source: &Path, dir: &Path) -> Result<()> {
     let image = dir.join("image");
     let given = image
         .join("usr/src")
@@ -231,7 +237,7 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     let log = dir.join("prepare.log");
     let args = make_args(&build, release)?;
     for target in ["prepare", "modules_prepare"] {
-        let mut command = super::make(&build, Some(Path::new(&source_dir)), &args);
+        let mut command = super::make(&build, Some(source), &args);
         command.arg(format!("-j{}", host::jobs())).arg(target);
         let what = format!("preparing {release}");
         super::long_make(&mut command, &log, &mut progress, &what)?;
@@ -241,7 +247,7 @@ fn prepare(release: &str, dir: &Path) -> Result<()> {
     }
     progress.finish();
     same_crates(release, &build)?;
-    write_whole(&dir.join("stamp"), &source_dir)
+    write_whole(&dir.join(STAMP), &source.to_string_lossy())
 }
 
 /// What `make` is told so that all comes out as it was for the image.
@@ -297,10 +303,10 @@ fn crates(text: &str) -> BTreeSet<String> {
 }
 
 /// A prepared image as a [`Kernel`].
-fn finish(release: &str, dir: &Path) -> Result<Kernel> {
+fn finish(release: &str, source: PathBuf) -> Result<Kernel> {
+    let dir = folder(release)?;
     let build = dir.join("build");
-    let image = dir.join("image");
-    let modules = image.join("usr/lib/modules").join(release);
+    let modules = dir.join("image/usr/lib/modules").join(release);
     // The guest boots on the build root, and looks for its modules there.
     let place = Path::new("/usr/lib/modules").join(release);
     if fs::read_link(&place).ok().as_deref() != Some(&modules) {
@@ -312,7 +318,7 @@ fn finish(release: &str, dir: &Path) -> Result<Kernel> {
     Ok(Kernel {
         key: key(release),
         release: release.to_owned(),
-        source: fs::read_to_string(dir.join("stamp"))?.into(),
+        source,
         image: modules.join("vmlinuz"),
         vmlinux: None,
         make_args: make_args(&build, release)?,

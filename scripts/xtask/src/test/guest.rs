@@ -10,12 +10,14 @@ use anyhow::Result;
 use fs_err as fs;
 
 use crate::catalog;
+use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::ktap;
 use crate::ktap::Verdict;
 use crate::oops;
 use crate::paths;
+use crate::paths::read_lossy;
 use crate::process::quote;
 use crate::report;
 use crate::results::Case;
@@ -145,7 +147,7 @@ impl Script {
 
 /// Does this script say that its kernel must die?
 pub fn is_fatal(script: &Path) -> bool {
-    Script::read(&vm::read_lossy(script)).panic.is_some()
+    Script::read(&read_lossy(script)).panic.is_some()
 }
 
 /// The test scripts below `root`, in the order of their names.
@@ -160,7 +162,7 @@ pub fn scripts(root: &Path) -> Result<Vec<Script>> {
         let Some(stem) = stem.and_then(|stem| stem.strip_suffix(".sh")) else {
             continue;
         };
-        let mut script = Script::read(&vm::read_lossy(&path));
+        let mut script = Script::read(&read_lossy(&path));
         script.name = stem.to_owned();
         script.stem = stem.to_owned();
         if script.modules.is_none() && folders.iter().any(|folder| folder.name == stem) {
@@ -205,7 +207,7 @@ pub fn run(kernel: &Kernel, script: &Script, name: &str, how: How) -> Result<(Su
     let complaints = oops::complaints(&log);
     let mut found;
     let mut trouble = String::new();
-    let dead = outcome.end == End::Panicked;
+    let dead = outcome.end == Err(Failure::GuestPanic);
     let as_expected = dead
         && script.panic.as_ref().is_some_and(|panic| {
             // The first of them: what comes before is no part of the expected death.
@@ -229,13 +231,13 @@ pub fn run(kernel: &Kernel, script: &Script, name: &str, how: How) -> Result<(Su
         });
         trouble = report::guest_trouble(kernel, &outcome);
     }
-    if found.iter().any(Case::is_failed) && matches!(outcome.end, End::Exited(_)) {
+    if found.iter().any(Case::is_failed) && outcome.end.is_ok() {
         trouble += &report::log_tail(&outcome);
     }
     let mut suite = Suite::new(name, outcome.elapsed, found, outcome.console.clone());
     suite.kernel = Some(kernel.release.clone());
     suite.started = started;
-    suite.failure = outcome.failure().filter(|_| !as_expected);
+    suite.failure = outcome.end.err().filter(|_| !as_expected);
     Ok((suite, trouble))
 }
 
@@ -307,7 +309,7 @@ fn is_for_scripts(variable: &str) -> bool {
 
 /// `timeout=` of kselftest's settings file, else our own.
 fn script_timeout(settings: &Path) -> Duration {
-    vm::read_lossy(settings)
+    read_lossy(settings)
         .lines()
         .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
         // Zero is kselftest's word for none; a guest always has one.
@@ -320,8 +322,8 @@ pub fn cases(output: &str, end: &End) -> Vec<Case> {
     let report = ktap::parse(output);
     if report.cases.is_empty() {
         let why = match end {
-            End::Exited(0) => report.skipped,
-            End::Exited(ktap::SKIP_STATUS) => {
+            Ok(0) => report.skipped,
+            Ok(ktap::SKIP_STATUS) => {
                 let last = report.rest.last().map_or("no reason given", String::as_str);
                 Some(report.skipped.unwrap_or(last.to_owned()))
             }
@@ -335,15 +337,13 @@ pub fn cases(output: &str, end: &End) -> Vec<Case> {
     let mut wrong = report.problems;
     let failed = cases.iter().any(Case::is_failed);
     match end {
-        End::Exited(0) if failed => wrong.push("exit status 0 in spite of failed cases".to_owned()),
-        End::Exited(0) => {}
+        Ok(0) if failed => wrong.push("exit status 0 in spite of failed cases".to_owned()),
+        Ok(0) => {}
         // Not all of them: the library's own last case passes also when each before was skipped.
-        End::Exited(ktap::SKIP_STATUS) if cases.iter().any(Case::is_skipped) => {}
-        End::Exited(status) if !failed => wrong.push(format!("exit status {status}")),
-        End::Exited(_) => {}
-        End::Panicked => wrong.push("the kernel panicked".to_owned()),
-        End::TimedOut => wrong.push("stopped at the time-out".to_owned()),
-        End::Broken(why) => wrong.push(why.clone()),
+        Ok(ktap::SKIP_STATUS) if cases.iter().any(Case::is_skipped) => {}
+        Ok(_) if failed => {}
+        Ok(status) => wrong.push(format!("exit status {status}")),
+        Err(failure) => wrong.push(failure.to_string()),
     }
     if !wrong.is_empty() {
         let last = report.rest.len().saturating_sub(20);
@@ -370,7 +370,7 @@ fn last_words_case(file: &Path, log: &str, bless: bool) -> Result<Case> {
         let why = format!("{name} written, not compared");
         return Ok(Case::new(NAME, Verdict::Skip(why)));
     }
-    let expected = vm::read_lossy(file);
+    let expected = read_lossy(file);
     if oops::same_last_words(&seen, &expected) {
         return Ok(Case::new(NAME, Verdict::Pass));
     }
@@ -421,21 +421,16 @@ mod tests {
     #[test]
     fn how_a_guest_ends_is_a_result() {
         let good = "KTAP version 1\n1..1\nok 1 a\n";
-        assert_eq!(verdicts(good, End::Exited(0)).len(), 1);
-        for end in [
-            End::Exited(1),
-            End::Panicked,
-            End::TimedOut,
-            End::Broken("x".to_owned()),
-        ] {
+        assert_eq!(verdicts(good, Ok(0)).len(), 1);
+        for end in [Ok(1), Err(Failure::GuestPanic), Err(Failure::TimedOut)] {
             let cases = verdicts(good, end.clone());
             assert_eq!(cases.len(), 2, "{end:?}");
             assert_eq!(cases[1].1, Verdict::Fail, "{end:?}");
         }
         let bad = "KTAP version 1\n1..1\nnot ok 1 a\n";
-        assert_eq!(verdicts(bad, End::Exited(1)).len(), 1);
-        assert_eq!(verdicts(bad, End::Exited(0)).len(), 2);
-        assert_eq!(verdicts("", End::Exited(0))[0].1, Verdict::Fail);
+        assert_eq!(verdicts(bad, Ok(1)).len(), 1);
+        assert_eq!(verdicts(bad, Ok(0)).len(), 2);
+        assert_eq!(verdicts("", Ok(0))[0].1, Verdict::Fail);
     }
 
     #[test]
@@ -461,16 +456,13 @@ mod tests {
     fn a_skip_keeps_its_reason() {
         let skip = Verdict::Skip("no veth".to_owned());
         let plan = "KTAP version 1\n1..0 # SKIP no veth\n";
-        assert_eq!(verdicts(plan, End::Exited(4))[0].1, skip);
-        assert_eq!(verdicts(plan, End::Exited(0))[0].1, skip);
+        assert_eq!(verdicts(plan, Ok(4))[0].1, skip);
+        assert_eq!(verdicts(plan, Ok(0))[0].1, skip);
         let word = Verdict::Skip("skipped: no veth".to_owned());
-        assert_eq!(verdicts("skipped: no veth\n", End::Exited(4))[0].1, word);
+        assert_eq!(verdicts("skipped: no veth\n", Ok(4))[0].1, word);
         let all = "KTAP version 1\n1..1\nok 1 a # SKIP no veth\n";
-        assert_eq!(
-            verdicts(all, End::Exited(4)),
-            [("a".to_owned(), skip.clone())]
-        );
+        assert_eq!(verdicts(all, Ok(4)), [("a".to_owned(), skip.clone())]);
         let last = "KTAP version 1\n1..2\nok 1 a # SKIP no veth\nok 2 nothing is left behind\n";
-        assert_eq!(verdicts(last, End::Exited(4)).len(), 2);
+        assert_eq!(verdicts(last, Ok(4)).len(), 2);
     }
 }
