@@ -84,9 +84,9 @@ fn comments(text: &str) -> String {
 }
 
 fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
-    let code = pattern(r"`([^`]+)`");
+    let code = pattern(r"`[^`]+`");
     let path = pattern(r"^([\w.-]+/)*[\w.-]+\.(c|h|S|rs|rst)$");
-    let function = pattern(r"^(\w+)\(\)$");
+    let word = pattern(r"^\w+$");
     let case = pattern(r"^[a-z0-9_]+$");
     let constant = pattern(r"^(E[A-Z]{3,}|[A-Z][A-Z0-9]*(_[A-Z0-9]+)+)$");
     let mut found = BTreeSet::new();
@@ -95,11 +95,8 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
         // Functions that wait for the file after them, where the last of them ends, and the file before a colon.
         let (mut waiting, mut end, mut before) = (Vec::new(), 0, None);
         let (mut cases, mut constants) = (Vec::new(), Vec::new());
-        for name in code.captures_iter(paragraph) {
-            let (Some(all), Some(name)) = (name.get(0), name.get(1)) else {
-                continue;
-            };
-            let gap = &paragraph[end..all.start()];
+        for found_name in code.find_iter(paragraph) {
+            let gap = &paragraph[end..found_name.start()];
             let ends =
                 gap.contains([';', ':', ')', '`']) || gap.contains(". ") || gap.contains(".\n");
             if gap.len() > 40 || ends {
@@ -109,14 +106,14 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
             } else if gap.contains('(') {
                 cases.clear();
             }
-            end = all.end();
-            let name = name.as_str();
-            if let Some(function) = function.captures(name).and_then(|f| f.get(1)) {
+            end = found_name.end();
+            let name = found_name.as_str().trim_matches('`');
+            if let Some(function) = name.strip_suffix("()").filter(|f| word.is_match(f)) {
                 let of_it = std::mem::take(&mut constants);
                 if let Some(file) = before {
-                    found.extend(absent(tree, file, function.as_str(), &of_it));
+                    found.extend(absent(tree, file, function, &of_it));
                 }
-                waiting.push((function.as_str(), of_it));
+                waiting.push((function, of_it));
             } else if constant.is_match(name) && !name.starts_with("CONFIG_") {
                 constants.push(name);
             } else if case.is_match(name) {

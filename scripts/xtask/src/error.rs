@@ -79,21 +79,3 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     }
     ExitCode::from(code(error))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anyhow::Context;
-
-    #[test]
-    fn context_keeps_the_exit_status() {
-        let error = Err::<(), _>(anyhow::Error::from(Failure::TimedOut))
-            .context("running test-x.sh")
-            .unwrap_err();
-        assert_eq!(code(&error), 5);
-        assert_eq!(
-            format!("{error:#}"),
-            "running test-x.sh: stopped at the time-out"
-        );
-    }
-}

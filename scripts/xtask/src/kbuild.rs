@@ -7,8 +7,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -16,6 +14,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
+use parking_lot::Mutex;
 use walkdir::WalkDir;
 
 use crate::catalog;
@@ -35,7 +34,7 @@ use crate::queue::Job;
 
 /// Where the output of everything for `kernel` is.
 pub fn output_dir(kernel: &Kernel) -> PathBuf {
-    paths::kbuild().join(&kernel.key)
+    paths::target().join("kbuild").join(&kernel.key)
 }
 
 /// Where every `.ko` for `kernel` ends up (`KLP_MODULES_DIR` of the selftests).
@@ -131,14 +130,14 @@ fn build_and_tell(
                 let module = modules.join(file.file_name().unwrap_or_default());
                 publish(&file, &module)?;
                 tell(&folder.name, &module, start.elapsed());
-                let mut built = built.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut built = built.lock();
                 built.insert(module);
             }
             Ok(())
         })
     };
     queue::run(&folders.iter().map(job).collect::<Vec<_>>(), host::jobs())?;
-    let built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let built = built.into_inner();
     if names.is_empty() {
         forget_others(&modules, &built)?;
     }

@@ -57,8 +57,6 @@ pub struct Kernel {
     pub release: String,
     /// The image to boot.
     pub image: PathBuf,
-    /// The image with symbols, of a kernel that was built here.
-    pub vmlinux: Option<PathBuf>,
     /// What `make` must be told of the compiler.
     make_args: Vec<String>,
 }

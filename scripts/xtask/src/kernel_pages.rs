@@ -57,11 +57,9 @@ fn apply(series: &[PathBuf], tree: &Path) -> Result<()> {
 
 /// The patches, in their order.
 fn series(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut series: Vec<PathBuf> = fs::read_dir(root.join(FOLDER))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| ends_in(path, "patch"))
-        .collect();
+    let files = fs::read_dir(root.join(FOLDER))?.flatten();
+    let mut series: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
+    series.retain(|path| ends_in(path, "patch"));
     series.sort();
     Ok(series)
 }

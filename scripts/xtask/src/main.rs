@@ -74,11 +74,9 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Build { names } => kbuild::run(kernel, names),
         Command::Check => cargo::check(kernel),
         Command::Clippy => cargo::clippy(kernel),
-        Command::Doc => {
-            let folder = cargo::doc(kernel)?;
+        Command::Doc => cargo::doc(kernel).map(|folder| {
             println!("documentation: {}", folder.join("klp/index.html").display());
-            Ok(())
-        }
+        }),
         Command::RustAnalyzer => cargo::rust_analyzer(kernel),
         Command::Run(options) => run::run(kernel, options),
         Command::Demo => run::demo(kernel),

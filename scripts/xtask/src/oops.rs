@@ -215,21 +215,17 @@ pub fn symbolize(kernel: &Kernel, lines: &[String]) -> Vec<String> {
 
 fn decode(kernel: &Kernel, lines: &[String]) -> Option<Vec<String>> {
     let script = kernel.source.join("scripts/decode_stacktrace.sh");
-    let vmlinux = kernel.vmlinux.as_ref().filter(|file| file.is_file())?;
+    // Of a kernel that was built here.
+    let vmlinux = Some(kernel.build.join("vmlinux")).filter(|file| file.is_file())?;
     let input = tempfile::NamedTempFile::new().ok()?;
     std::fs::write(&input, lines.join("\n") + "\n").ok()?;
+    let read = r#"input=$1; shift; exec bash "$@" <"$input""#;
     let mut command = Command::new("timeout");
     command
-        .args([
-            PATIENCE,
-            "bash",
-            "-c",
-            r#"input=$1; shift; exec bash "$@" <"$input""#,
-            "decode",
-        ])
+        .args([PATIENCE, "bash", "-c", read, "decode"])
         .arg(input.path())
         .arg(&script)
-        .args([vmlinux, &kernel.build, &kbuild::modules_dir(kernel)])
+        .args([&vmlinux, &kernel.build, &kbuild::modules_dir(kernel)])
         .current_dir(&kernel.source);
     let text = process::capture(&mut command).ok()?;
     let decoded: Vec<String> = text.lines().map(|l| l.trim_end().to_owned()).collect();

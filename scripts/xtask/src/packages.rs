@@ -47,8 +47,8 @@ pub fn bench(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
 
 /// `cargo xtask ask FUNCTION [OBJECT]`; of all assembly without a function.
 pub fn ask(args: &KernelArgs, function: Option<&str>, object: Option<&str>) -> Result<()> {
-    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    command.arg(function.map_or("assembly", |_| "ask"));
+    let verb = function.map_or("assembly", |_| "ask");
+    let mut command = preflight_command(args, &Kernel::ensure(args)?, verb)?;
     become_it(command.args(function).args(object))
 }
 
@@ -60,8 +60,8 @@ pub fn new(args: &KernelArgs, name: &str, what: &NewArgs) -> Result<()> {
         let mut command = package(args, "preflight")?;
         return become_it(command.arg("kind").args(place).args([name, kind]));
     }
-    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    command.arg("new").args(place);
+    let mut command = preflight_command(args, &Kernel::ensure(args)?, "new")?;
+    command.args(place);
     command.args([name, &what.callbacks.join(","), &what.state.to_string()]);
     become_it(command.args(&what.function).args(&what.object))
 }
@@ -69,8 +69,7 @@ pub fn new(args: &KernelArgs, name: &str, what: &NewArgs) -> Result<()> {
 /// `cargo xtask translate PATCH`.
 pub fn translate(args: &KernelArgs, patch: &Path) -> Result<()> {
     let patch = std::path::absolute(patch)?;
-    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    become_it(command.arg("translate").arg(patch))
+    become_it(preflight_command(args, &Kernel::ensure(args)?, "translate")?.arg(patch))
 }
 
 /// `cargo xtask preflight [MODULE…]`.
@@ -78,9 +77,8 @@ pub fn preflight(args: &KernelArgs, modules: &[String], json: bool) -> Result<()
     let kernel = Kernel::ensure(args)?;
     let modules = modules.iter().cloned();
     let (files, names): (Vec<_>, Vec<_>) = modules.partition(|m| Path::new(m).is_file());
-    let mut command = preflight_package(args, &kernel)?;
-    command.arg("preflight").args(json.then_some("--json"));
-    command.args(&files);
+    let mut command = preflight_command(args, &kernel, "preflight")?;
+    command.args(json.then_some("--json")).args(&files);
     if files.is_empty() || !names.is_empty() {
         command.args(kbuild::build(&kernel, &names)?);
     }
@@ -93,8 +91,8 @@ pub fn look_at_built(args: &KernelArgs, kernel: &Kernel, files: &[PathBuf]) -> R
         eprintln!("not looked at: `cargo xtask preflight` asks the kernel for its functions first");
         return Ok(());
     }
-    let mut command = preflight_package(args, kernel)?;
-    command.arg("built").arg(paths::root().join(WRONG));
+    let mut command = preflight_command(args, kernel, "built")?;
+    command.arg(paths::root().join(WRONG));
     let status = command.args(files).status().context("starting cargo")?;
     // A warning is 10.
     match status.code() {
@@ -113,8 +111,8 @@ const WRONG: &str = "selftests/preflight";
 /// What `preflight` says of every module, as KTAP, against the list of those that are wrong.
 pub fn preflight_expected(args: &KernelArgs) -> Result<Command> {
     let kernel = Kernel::ensure(args)?;
-    let mut command = preflight_package(args, &kernel)?;
-    command.arg("expect").arg(paths::root().join(WRONG));
+    let mut command = preflight_command(args, &kernel, "expect")?;
+    command.arg(paths::root().join(WRONG));
     command.args(kbuild::build(&kernel, &[])?);
     Ok(command)
 }
@@ -122,14 +120,16 @@ pub fn preflight_expected(args: &KernelArgs) -> Result<Command> {
 /// Livepatches of functions drawn by lot, made, built, loaded and removed, as KTAP; `KLP_SEED` is another lot.
 pub fn made(args: &KernelArgs) -> Result<Command> {
     let seed = std::env::var("KLP_SEED").unwrap_or_else(|_| "1".to_owned());
-    let mut command = preflight_package(args, &Kernel::ensure(args)?)?;
-    command.arg("made").arg(paths::root()).args(["6", &seed]);
+    let mut command = preflight_command(args, &Kernel::ensure(args)?, "made")?;
+    command.arg(paths::root()).args(["6", &seed]);
     Ok(command)
 }
 
-fn preflight_package(args: &KernelArgs, kernel: &Kernel) -> Result<Command> {
+/// The package `preflight`, with the kernel that it is to look at.
+fn preflight_command(args: &KernelArgs, kernel: &Kernel, verb: &str) -> Result<Command> {
     let mut command = package(args, "preflight")?;
     command
+        .arg(verb)
         .env("KLP_RELEASE", &kernel.release)
         .env("KLP_SOURCE", &kernel.source)
         .env("KLP_MODULES", kernel.modules())

@@ -25,11 +25,6 @@ pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// Everything that Kbuild makes of this checkout, one folder for each kernel.
-pub fn kbuild() -> PathBuf {
-    target().join("kbuild")
-}
-
 /// The cache folder: `$XDG_CACHE_HOME`, which is ignored where it is relative, or `~/.cache`, then our name.
 pub fn cache() -> Result<PathBuf> {
     let from = |variable| env::var_os(variable).map(PathBuf::from);

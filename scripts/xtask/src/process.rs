@@ -18,8 +18,6 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
@@ -32,6 +30,7 @@ use nix::errno::Errno;
 use nix::sys::signal::killpg;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::SIGINT;
 use signal_hook::consts::SIGTERM;
@@ -73,12 +72,8 @@ pub fn check_interrupted() -> Result<()> {
     Ok(())
 }
 
-fn groups() -> std::sync::MutexGuard<'static, Vec<Pid>> {
-    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn end_all(signal: Signal) {
-    for &group in groups().iter() {
+    for &group in GROUPS.lock().iter() {
         // A group that has ended meanwhile is what we want.
         let _ = killpg(group, signal);
     }
@@ -100,7 +95,7 @@ impl Running {
         check_interrupted()?;
         let name = command.get_program().to_string_lossy().into_owned();
         // The list stays locked until the child is on it: a signal in between waits for us.
-        let mut list = groups();
+        let mut list = GROUPS.lock();
         let child = command
             .process_group(0)
             .spawn()
@@ -208,23 +203,13 @@ impl Drop for Running {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             self.end();
         }
-        groups().retain(|&g| g != self.group);
+        GROUPS.lock().retain(|&g| g != self.group);
     }
 }
 
 /// Run `command` on our own standard streams and give its exit status.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
     Running::spawn(command)?.wait(None)
-}
-
-/// Run `command` in *our* process group, for a child that must own the terminal (a shell).
-pub fn foreground(command: &mut Command) -> Result<ExitStatus> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("starting {name}"))?;
-    check_interrupted()?;
-    Ok(status)
 }
 
 /// Run `command` and give its standard output; failure is an error that quotes standard error.

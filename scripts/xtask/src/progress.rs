@@ -134,14 +134,3 @@ pub fn duration(time: Duration) -> String {
 pub fn size(bytes: u64) -> String {
     BinaryBytes(bytes).to_string()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_for_people() {
-        assert_eq!(duration(Duration::from_millis(1500)), "1.5 s");
-        assert_eq!(duration(Duration::from_secs(655)), "10 min 55 s");
-    }
-}

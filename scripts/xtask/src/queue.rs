@@ -5,14 +5,13 @@
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::panic::AssertUnwindSafe;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use anyhow::Result;
+use parking_lot::Condvar;
+use parking_lot::Mutex;
 
 /// Something to do.
 pub struct Job<'a> {
@@ -49,12 +48,12 @@ pub fn run(jobs: &[Job<'_>], workers: usize) -> Result<()> {
     let rank = ranks(jobs);
     let state = Mutex::new(State::default());
     let changed = Condvar::new();
-    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || state.lock();
     let work = || {
         let mut state = lock();
         while state.error.is_none() && state.begun.len() < jobs.len() {
             let Some(next) = next(jobs, &rank, &state) else {
-                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                changed.wait(&mut state);
                 continue;
             };
             state.begun.insert(next);
@@ -75,7 +74,7 @@ pub fn run(jobs: &[Job<'_>], workers: usize) -> Result<()> {
             scope.spawn(work);
         }
     });
-    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let state = state.into_inner();
     state.error.map_or(Ok(()), Err)
 }
 
@@ -121,7 +120,7 @@ mod tests {
                 guess: Duration::from_secs(seconds),
                 after: after.to_vec(),
                 ..Job::new(move || {
-                    log.lock().unwrap().push(nr);
+                    log.lock().push(nr);
                     Ok(())
                 })
             }
@@ -134,7 +133,7 @@ mod tests {
             job(3, 8, &[1]),
         ];
         run(&jobs, 1).unwrap();
-        assert_eq!(*log.lock().unwrap(), [1, 2, 3, 0]);
+        assert_eq!(*log.lock(), [1, 2, 3, 0]);
     }
 
     #[test]

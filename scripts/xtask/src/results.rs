@@ -8,7 +8,6 @@ use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 use quick_junit::NonSuccessKind;
@@ -130,10 +129,10 @@ impl Run {
 
     /// `--junit FILE`.
     pub fn write_junit(&self, file: &Path) -> Result<()> {
-        write_whole(file, &self.junit()?)
+        write_whole(file, &self.junit().to_string()?)
     }
 
-    fn junit(&self) -> Result<String> {
+    fn junit(&self) -> quick_junit::Report {
         let mut report = quick_junit::Report::new("livepatch cookbook");
         report.set_time(Duration::from_millis(self.milliseconds));
         for suite in &self.suites {
@@ -160,7 +159,7 @@ impl Run {
             }
             report.add_test_suite(out);
         }
-        report.to_string().context("writing JUnit XML")
+        report
     }
 
     /// Keep the results, so that `cargo xtask rules` can tell of them. What did not run this time
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn junit_holds_failures_and_skips() {
-        let xml = run().junit().unwrap();
+        let xml = run().junit().to_string().unwrap();
         assert!(xml.contains("failures=\"1\""), "{xml}");
         assert!(xml.contains("no veth"), "{xml}");
         assert!(xml.contains("R1: a &lt;b&gt; &amp;"), "{xml}");

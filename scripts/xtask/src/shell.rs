@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::bail;
+use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 
@@ -108,7 +109,9 @@ fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
         .arg(&shell)
         .current_dir(paths::root());
     vm::tell(&command);
-    let status = process::foreground(&mut command)?;
+    // In our process group, since the terminal is its own.
+    let status = command.status().context("starting virtme-ng")?;
+    process::check_interrupted()?;
     if !status.success() {
         bail!(Failure::Host(format!("the guest ended with {status}")));
     }

@@ -109,8 +109,8 @@ fn declared(source: &str, name: &str) -> Option<String> {
 fn objects(transcript: &str, module: &str) -> BTreeSet<String> {
     let story = timeline::parse_transcript(transcript);
     let callbacks = story.callbacks().into_iter();
-    let own = callbacks.filter(|callback| callback.0 == module);
-    own.map(|callback| callback.2.to_owned()).collect()
+    let own = callbacks.filter(|callback| callback.module == module);
+    own.map(|callback| callback.object.clone()).collect()
 }
 
 /// The objects that a module replaces functions of: a replacement's symbol is `livepatch.OBJECT.FUNCTION`.

@@ -14,10 +14,7 @@ mod guest;
 mod host;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -25,6 +22,7 @@ use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 use indicatif::ProgressBar;
+use parking_lot::Mutex;
 
 use crate::cargo;
 use crate::catalog;
@@ -201,16 +199,15 @@ impl Told {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn plan(&self, name: &str, guess: Duration) {
-        self.state().left.insert(name.to_owned(), (guess, None));
+        self.state
+            .lock()
+            .left
+            .insert(name.to_owned(), (guess, None));
     }
 
     fn begin(&self, name: &str) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some((_, began)) = state.left.get_mut(name) {
             *began = Some(Instant::now());
         }
@@ -218,7 +215,7 @@ impl Told {
     }
 
     fn tell(&self, suite: Suite, trouble: &str) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         progress::say(&format!("{}{trouble}", report::suite(&suite)));
         state.left.remove(&suite.name);
         state.suites.push(suite);
@@ -285,7 +282,7 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
         crate::host::jobs(),
     )?;
     told.line.finish_and_clear();
-    let mut suites = std::mem::take(&mut told.state().suites);
+    let mut suites = std::mem::take(&mut told.state.lock().suites);
     let place = |suite: &Suite| names.iter().position(|name| *name == suite.name);
     suites.sort_by_key(place);
 

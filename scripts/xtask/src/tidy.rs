@@ -34,10 +34,8 @@ const SPDX_LINES: usize = 6;
 
 /// `cargo xtask tidy`.
 pub fn run() -> Result<()> {
-    let found: Vec<String> = check(&paths::root())?
-        .into_iter()
-        .flat_map(|case| case.said)
-        .collect();
+    let checks = check(&paths::root())?.into_iter();
+    let found: Vec<String> = checks.flat_map(|case| case.said).collect();
     for complaint in &found {
         println!("{complaint}");
     }
@@ -54,45 +52,32 @@ pub fn check(root: &Path) -> Result<Vec<Case>> {
     let files = files(root)?;
     let mut checks = book_checks(root, &files)?;
     let mut check = |name: &str, complaints| checks.push(Case::from_complaints(name, complaints));
-    check(
-        "each patch to the kernel's pages is listed",
-        kernel_pages::unlisted(root, &files),
-    );
-    check(
-        "each transcript is compared by a test",
-        transcripts(root, &files),
-    );
-    check(
-        "each picture is that of its transcript",
-        book::stale_pictures(root)?,
-    );
+    let unlisted = kernel_pages::unlisted(root, &files);
+    check("each patch to the kernel's pages is listed", unlisted);
+    let not_compared = transcripts(root, &files);
+    check("each transcript is compared by a test", not_compared);
+    let stale = book::stale_pictures(root)?;
+    check("each picture is that of its transcript", stale);
+    let miscounted = rules::miscounted(root);
     check(
         "the page of the rules counts the edges that prove each",
-        rules::miscounted(root),
+        miscounted,
     );
     check("each source file names its licence", licences(root, &files));
     check("no path of somebody's machine", machine_paths(root, &files));
     let trees = citations::trees()?;
     for tree in &trees {
         let linux = format!("Linux {}", tree.version);
-        let missing = citations::missing(root, tree)?;
-        check(
-            &format!("what is cited of the kernel is there: {linux}"),
-            missing
-                .iter()
-                .map(|what| format!("{linux}: {what}"))
-                .collect(),
-        );
-        check(
-            &format!("the patches to the kernel's pages fit: {linux}"),
-            kernel_pages::wrong(root, tree)?,
-        );
+        let missing = citations::missing(root, tree)?.into_iter();
+        let missing = missing.map(|what| format!("{linux}: {what}")).collect();
+        let cited = format!("what is cited of the kernel is there: {linux}");
+        check(&cited, missing);
+        let fit = format!("the patches to the kernel's pages fit: {linux}");
+        check(&fit, kernel_pages::wrong(root, tree)?);
     }
     for release in citations::not_here(&trees)? {
-        check(
-            &format!("what is cited of the kernel (not looked up in {release}: `cargo xtask kernel --kernel {release}` fetches its source)"),
-            Vec::new(),
-        );
+        let cited = format!("what is cited of the kernel (not looked up in {release}: `cargo xtask kernel --kernel {release}` fetches its source)");
+        check(&cited, Vec::new());
     }
     Ok(checks)
 }
@@ -110,9 +95,8 @@ pub fn book_checks(root: &Path, files: &[PathBuf]) -> Result<Vec<Case>> {
 /// The files of the checkout, relative to it: what git has, and what it would take.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");
-    git.args(["ls-files", "-z", "--cached"]);
-    git.args(["--others", "--exclude-standard"])
-        .current_dir(root);
+    git.args(["ls-files", "-z", "--cached", "--others"]);
+    git.arg("--exclude-standard").current_dir(root);
     let listed = process::capture(&mut git)
         .context("listing the checkout's files: tidy needs git and a clone")?;
     let files: BTreeSet<PathBuf> = listed
@@ -127,11 +111,8 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// The shell files of the checkout, absolute.
 pub fn shell_files(root: &Path) -> Result<Vec<PathBuf>> {
-    Ok(files(root)?
-        .into_iter()
-        .map(|file| root.join(file))
-        .filter(|file| is_shell(file))
-        .collect())
+    let files = files(root)?.into_iter().map(|file| root.join(file));
+    Ok(files.filter(|file| is_shell(file)).collect())
 }
 
 fn is_shell(file: &Path) -> bool {
@@ -161,11 +142,10 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
                 complaints.push(format!("sample {stem}: {file} is missing"));
             }
         }
-        if sample.livepatch.module != module {
-            complaints.push(format!(
-                "samples/{stem}/Cargo.toml: module is {}, not {module}",
-                sample.livepatch.module
-            ));
+        let named = &sample.livepatch.module;
+        if *named != module {
+            let what = format!("module is {named}, not {module}");
+            complaints.push(format!("samples/{stem}/Cargo.toml: {what}"));
         }
     }
     // A chapter without a sample tells of something that nobody builds, and a folder without metadata is no sample.
@@ -174,11 +154,8 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
         ("book/src/samples", "there is no such sample"),
         ("samples", "Cargo.toml has no [package.metadata.livepatch]"),
     ] {
-        for entry in fs::read_dir(root.join(folder))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        let entries = fs::read_dir(root.join(folder)).into_iter();
+        for entry in entries.flatten().flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             let stem = name.strip_suffix(".md").unwrap_or(&name);

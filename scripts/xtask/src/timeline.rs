@@ -48,19 +48,22 @@ pub enum Event {
     Command(String),
     /// What a user saw.
     Effect(Phase, String),
-    /// A callback ran.
-    Callback {
-        module: String,
-        name: String,
-        object: String,
-        text: String,
-    },
+    Callback(Callback),
     /// The livepatch core.
     Core(String),
     /// Another line of one of the modules.
     Module(String),
     /// The kernel complains.
     Complaint(String),
+}
+
+/// A callback ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    pub module: String,
+    pub name: String,
+    pub object: String,
+    pub text: String,
 }
 
 /// An event and its time, in seconds since the boot.
@@ -169,44 +172,34 @@ fn of_module(text: &str, modules: &[&str]) -> Option<Event> {
             && !rest.contains("tainting kernel with TAINT_LIVEPATCH"))
         .then(|| Event::Module(text.to_owned()));
     }
-    Some(Event::Callback {
+    let object = parts.next().unwrap_or_default();
+    Some(Event::Callback(Callback {
         module: module.to_owned(),
         name: name.to_owned(),
-        object: parts
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches(':')
-            .to_owned(),
+        object: object.trim_end_matches(':').to_owned(),
         text: parts.next().unwrap_or_default().to_owned(),
-    })
+    }))
 }
 
 impl Story {
     /// What a user saw in `phase`.
     pub fn effects(&self, phase: Phase) -> Vec<&str> {
-        self.entries
-            .iter()
-            .filter_map(|entry| match &entry.event {
-                Event::Effect(p, text) if *p == phase => Some(text.as_str()),
-                _ => None,
-            })
-            .collect()
+        let events = self.entries.iter().map(|entry| &entry.event);
+        let seen = events.filter_map(|event| match event {
+            Event::Effect(when, text) if *when == phase => Some(text.as_str()),
+            _ => None,
+        });
+        seen.collect()
     }
 
-    /// Module, name and object of the callbacks in the order in which they ran.
-    pub fn callbacks(&self) -> Vec<(&str, &str, &str)> {
-        self.entries
-            .iter()
-            .filter_map(|entry| match &entry.event {
-                Event::Callback {
-                    module,
-                    name,
-                    object,
-                    ..
-                } => Some((module.as_str(), name.as_str(), object.as_str())),
-                _ => None,
-            })
-            .collect()
+    /// The callbacks in the order in which they ran.
+    pub fn callbacks(&self) -> Vec<&Callback> {
+        let events = self.entries.iter().map(|entry| &entry.event);
+        let callbacks = events.filter_map(|event| match event {
+            Event::Callback(callback) => Some(callback),
+            _ => None,
+        });
+        callbacks.collect()
     }
 
     /// How long the first patching transition that came to its end took, in seconds.
@@ -232,9 +225,9 @@ impl Story {
         let mut out = String::new();
         let mut shown: Option<Phase> = None;
         let callbacks = self.callbacks();
-        let widest = callbacks.iter().map(|c| c.2.len()).max().unwrap_or(0);
+        let widest = callbacks.iter().map(|c| c.object.len()).max().unwrap_or(0);
         // Whose callback it is need be said only where several patches have some.
-        let several = callbacks.iter().any(|c| c.0 != callbacks[0].0);
+        let several = callbacks.iter().any(|c| c.module != callbacks[0].module);
         let zero = self.loaded.or(self.entries.first().map(|entry| entry.at));
         for entry in &self.entries {
             let time = format!("{:+.3} s", entry.at - zero.unwrap_or(0.0));
@@ -253,12 +246,12 @@ impl Story {
                     let how = Style::new().magenta();
                     (label.to_string(), "# ", text.clone(), how)
                 }
-                Event::Callback {
+                Event::Callback(Callback {
                     module,
                     name,
                     object,
                     text,
-                } => {
+                }) => {
                     let how = match name.ends_with("unpatch") {
                         true => Style::new().yellow(),
                         false => Style::new().green(),
@@ -334,7 +327,11 @@ mod tests {
         assert_eq!(story.effects(Phase::Before), ["a.b = 100"]);
         assert_eq!(story.effects(Phase::During), ["a.b = 1000"]);
         assert_eq!(story.effects(Phase::After), ["a.b = 100"]);
-        let callbacks: Vec<_> = story.callbacks().into_iter().map(|c| (c.1, c.2)).collect();
+        let callbacks: Vec<_> = story
+            .callbacks()
+            .into_iter()
+            .map(|c| (c.name.as_str(), c.object.as_str()))
+            .collect();
         let names = ["pre_patch", "post_patch", "pre_unpatch"];
         assert_eq!(callbacks, names.map(|name| (name, "vmlinux")));
         let took = story.transition().unwrap();

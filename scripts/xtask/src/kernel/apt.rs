@@ -4,11 +4,9 @@
 
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
-use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 use nix::errno::Errno;
@@ -26,6 +24,8 @@ use crate::progress::Unit;
 pub struct Package {
     pub name: String,
     pub version: String,
+    /// The name under which it is fetched.
+    pub file: String,
     size: u64,
 }
 
@@ -44,17 +44,15 @@ pub fn update() -> Result<()> {
 /// `package` at its newest version, or at `version`; `None` where the suites have none.
 pub fn find(package: &str, version: Option<&str>) -> Option<Package> {
     let asked = version.map_or_else(|| package.to_owned(), |v| format!("{package}={v}"));
-    let text =
-        process::capture(Command::new("apt-cache").args(["show", "--no-all-versions", &asked]))
-            .ok()?;
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    };
+    let mut show = Command::new("apt-cache");
+    let text = process::capture(show.args(["show", "--no-all-versions", &asked])).ok()?;
+    let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+    let (version, arch) = (field("Version: ")?, field("Architecture: ")?);
     Some(Package {
         name: package.to_owned(),
-        version: field("Version")?.to_owned(),
-        size: field("Size")?.parse().ok()?,
+        version: version.to_owned(),
+        file: format!("{package}_{}_{arch}.deb", version.replace(':', "%3a")),
+        size: field("Size: ")?.parse().ok()?,
     })
 }
 
@@ -68,7 +66,7 @@ pub fn names(prefix: &str) -> Vec<String> {
 }
 
 /// Fetch packages into `dir`; what is there already is used, if it is what was signed.
-pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
+pub fn download(packages: &[Package], dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
     let log = dir.join("download.log");
     let file = fs::File::create(&log)?.into_file();
@@ -101,19 +99,7 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<Vec<PathBuf>> {
         return Err(explain(&fs::read_to_string(log)?));
     }
     progress.finish();
-    let mut debs = Vec::new();
-    for package in packages {
-        let begin = format!("{}_", package.name);
-        let is_it = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(&begin) && name.ends_with(".deb")
-        };
-        let mut files = fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()));
-        debs.push(files.find(is_it).with_context(|| {
-            format!("apt-get says it has fetched {begin}*.deb, and it is not there")
-        })?);
-    }
-    Ok(debs)
+    Ok(())
 }
 
 /// What apt's log says, as one sentence that says what to do.

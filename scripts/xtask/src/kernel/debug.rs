@@ -14,7 +14,6 @@ use anyhow::Result;
 use fs_err as fs;
 use serde::Deserialize;
 use serde::Serialize;
-use walkdir::WalkDir;
 
 use super::source;
 use super::source::Source;
@@ -86,7 +85,6 @@ impl Plan {
             key,
             release: stamp.release,
             image: build.join(IMAGE),
-            vmlinux: Some(build.join("vmlinux")),
             make_args: vec![super::llvm()],
             build,
         };
@@ -126,11 +124,10 @@ pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
 /// Configure and build into `dir`; the stamp comes last.
 fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     let build = dir.join("build");
-    fs::create_dir_all(&build)?;
-    let done = commands_done(&build);
-    if done == 0 {
+    if !build.exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
+    fs::create_dir_all(&build)?;
     let make = |targets: &[&str]| {
         let mut command = super::make(&build, Some(source), &[super::llvm()]);
         command
@@ -145,7 +142,7 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     eprintln!("log: {}", log.display());
     let mut command = make(&["bzImage", "modules"]);
     command.arg(format!("-j{}", host::jobs()));
-    let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, done.min(STEPS));
+    let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
         |error| {
             if super::is_out_of_space(error) {
@@ -165,13 +162,6 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
         &dir.join("stamp.json"),
         &serde_json::to_string_pretty(&stamp)?,
     )
-}
-
-/// How many commands an earlier, interrupted run completed: each left a `.cmd` file.
-fn commands_done(dir: &Path) -> u64 {
-    let files = WalkDir::new(dir).into_iter().flatten();
-    let done = files.filter(|file| file.file_name().to_string_lossy().ends_with(".o.cmd"));
-    done.count() as u64
 }
 
 /// All that the fragments ask for, without their comments: these may change without a new kernel.

@@ -198,20 +198,19 @@ pub fn fetch(named: Option<&str>) -> Result<(String, PathBuf)> {
     let dir = folder(&release)?;
     let [headers, binary, modules, source] = packages(&release)?;
     let source_dir = source::folder(&format!("{}_{}", source.name, source.version))?;
-    let mut wanted = vec![headers, binary, modules];
     let with_source = !source_dir.join("Makefile").is_file();
-    if with_source {
-        wanted.push(source);
-    }
+    let source_file = source.file.clone();
+    let mut wanted = vec![headers, binary, modules];
+    wanted.extend(with_source.then_some(source));
     let debs = dir.join("debs");
-    let files = apt::download(&wanted, &debs)?;
+    apt::download(&wanted, &debs)?;
     let image = dir.join("image");
     fs::create_dir_all(&image)?;
-    for deb in &files[..3] {
-        unpack(deb, &image)?;
+    for package in &wanted[..3] {
+        unpack(&debs.join(&package.file), &image)?;
     }
     if with_source {
-        source::unpack_package(&files[3], &source_dir)?;
+        source::unpack_package(&debs.join(source_file), &source_dir)?;
     }
     // Modules find their dependencies; what the package has no list of is no matter.
     let lib = image.join("lib");
@@ -320,7 +319,6 @@ fn finish(release: &str, source: PathBuf) -> Result<Kernel> {
         release: release.to_owned(),
         source,
         image: modules.join("vmlinuz"),
-        vmlinux: None,
         make_args: make_args(&build, release)?,
         build,
     })

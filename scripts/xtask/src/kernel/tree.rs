@@ -47,31 +47,24 @@ pub fn check(dir: &Path) -> Result<Kernel> {
             missing.join(", ")
         )));
     }
-    let absent: Vec<_> = FILES.iter().filter(|f| !build.join(f).exists()).collect();
-    if let Some(first) = absent.first() {
+    if let Some(absent) = FILES.iter().find(|file| !build.join(file).exists()) {
         return Err(bad(format!(
-            "it is configured but not built ({first} is missing); run make in it first"
+            "it is configured but not built ({absent} is missing); run make in it first"
         )));
     }
 
     let options = debug::parse(&config);
-    let theirs = options
-        .get("RUSTC_VERSION_TEXT")
-        .unwrap_or(&"")
-        .trim_matches('"');
+    let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"");
+    let theirs = theirs.trim_matches('"');
     let ours = host::version_text("rustc")?;
     if theirs != ours {
         return Err(bad(format!(
             "it was built by `{theirs}`, and modules are built by the build root's `{ours}`; build the tree again in scripts/enter"
         )));
     }
-    let release = fs::read_to_string(build.join("include/config/kernel.release"))?
-        .trim()
-        .to_owned();
-    let source = build
-        .join("source")
-        .canonicalize()
-        .unwrap_or_else(|_| build.clone());
+    let release = fs::read_to_string(build.join("include/config/kernel.release"))?;
+    let release = release.trim().to_owned();
+    let source = build.join("source").canonicalize();
     let has = |option| options.get(option) == Some(&"y");
     let mut make_args = Vec::new();
     if has("CC_IS_CLANG") {
@@ -83,10 +76,9 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     Ok(Kernel {
         key: format!("{release}-{}", digest(&[&build.to_string_lossy()])),
         image: build.join(IMAGE),
-        vmlinux: Some(build.join("vmlinux")),
         make_args,
+        source: source.unwrap_or_else(|_| build.clone()),
         build,
-        source,
         release,
     })
 }

@@ -98,12 +98,11 @@ impl Script {
         for (key, value) in words.filter_map(|word| word.split_once('=')) {
             let number = || value.parse().ok();
             match key {
-                "modules" => script.modules.get_or_insert_default().extend(
-                    value
-                        .split(',')
-                        .filter(|name| *name != "none")
-                        .map(str::to_owned),
-                ),
+                "modules" => {
+                    let names = value.split(',').filter(|name| *name != "none");
+                    let modules = script.modules.get_or_insert_default();
+                    modules.extend(names.map(str::to_owned));
+                }
                 "nics" => script.nics = number(),
                 "cpus" => script.cpus = number(),
                 "memory" => script.memory_mib = number(),
