@@ -30,8 +30,6 @@ use crate::kernel::Kernel;
 use crate::links;
 use crate::oops::pattern;
 use crate::paths;
-use crate::paths::ends_in;
-use crate::paths::read_lossy;
 use crate::picture;
 use crate::process;
 use crate::tables;
@@ -78,7 +76,7 @@ pub fn check(args: &KernelArgs) -> Result<()> {
     let root = paths::root();
     check_pages(&root)?;
     let (file, text) = table(args)?;
-    if read_lossy(&root.join(&file)) != text {
+    if paths::read_lossy(&root.join(&file)) != text {
         bail!(Failure::Work(stale(&file)));
     }
     alone(&root)?;
@@ -132,9 +130,9 @@ fn pictures(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     for page in tidy::files(root)?
         .iter()
-        .filter(|file| file.starts_with("book") && ends_in(file, "md"))
+        .filter(|file| file.starts_with("book") && paths::ends_in(file, "md"))
     {
-        for stem in include.captures_iter(&read_lossy(&root.join(page))) {
+        for stem in include.captures_iter(&paths::read_lossy(&root.join(page))) {
             let stem = &stem[1];
             let log = format!("selftests/expected/{stem}.log");
             let transcript = fs::read_to_string(root.join(&log))?;
@@ -150,17 +148,16 @@ fn pictures(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
 /// The pictures that no page includes any more.
 fn leftovers(root: &Path) -> Result<Vec<PathBuf>> {
     let wanted = pictures(root)?;
-    Ok(tidy::files(root)?
-        .into_iter()
-        .filter(|file| file.starts_with(GENERATED) && ends_in(file, "svg"))
-        .filter(|file| !wanted.contains_key(file))
-        .collect())
+    let mut files = tidy::files(root)?;
+    files.retain(|file| file.starts_with(GENERATED) && paths::ends_in(file, "svg"));
+    files.retain(|file| !wanted.contains_key(file));
+    Ok(files)
 }
 
 /// For `tidy`: the pictures that are not those of their transcripts.
 pub fn stale_pictures(root: &Path) -> Result<Vec<String>> {
     let wrong = pictures(root)?.into_iter();
-    let wrong = wrong.filter(|(file, text)| read_lossy(&root.join(file)) != *text);
+    let wrong = wrong.filter(|(file, text)| paths::read_lossy(&root.join(file)) != *text);
     let files = wrong.map(|(file, _)| file).chain(leftovers(root)?);
     Ok(files.map(|file| stale(&file)).collect())
 }

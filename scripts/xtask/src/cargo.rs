@@ -87,11 +87,11 @@ pub fn rust_analyzer(args: &KernelArgs) -> Result<()> {
 /// rust-analyzer in the build root.
 fn seen_from_outside(project: &Value) -> Result<String> {
     let text = serde_json::to_string_pretty(project)?;
-    let root = paths::cache()?.join("root");
-    if !root.join("usr").is_dir() {
-        return Ok(text);
+    let usr = paths::cache()?.join("root/usr");
+    match usr.is_dir() {
+        true => Ok(text.replace("\"/usr/", &format!("\"{}/", usr.display()))),
+        false => Ok(text),
     }
-    Ok(text.replace("\"/usr/", &format!("\"{}/usr/", root.display())))
 }
 
 /// What all of Cargo's runs have in common.
@@ -108,22 +108,13 @@ pub struct Package {
     pub manifest_path: PathBuf,
     #[serde(default)]
     pub metadata: Value,
-    targets: Vec<Target>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Target {
-    src_path: PathBuf,
+    #[serde(default)]
+    targets: Value,
 }
 
 impl Package {
     pub fn dir(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(&self.manifest_path)
-    }
-
-    /// The file at the root of its library, the only thing that is made of it.
-    fn root_module(&self) -> Option<&Path> {
-        Some(&self.targets.first()?.src_path)
     }
 }
 
@@ -157,10 +148,8 @@ impl KernelSide {
     /// Every member of the workspace that Kbuild builds too: whatever stands below neither `scripts/` nor `target/`.
     fn crates(&self) -> Result<Vec<Package>> {
         let host = paths::root().join("scripts");
-        let mut found: Vec<_> = packages()?
-            .into_iter()
-            .filter(|package| !package.manifest_path.starts_with(&host))
-            .collect();
+        let mut found = packages()?;
+        found.retain(|package| !package.manifest_path.starts_with(&host));
         // Whoever is used stands before its users.
         found.sort_by_key(|p| (p.name != "klp", p.name.clone()));
         Ok(found)
@@ -279,7 +268,7 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
         }
         crates.push(json!({
             "display_name": package.name.replace('-', "_"),
-            "root_module": package.root_module(),
+            "root_module": package.targets[0]["src_path"],
             "is_workspace_member": true,
             "deps": deps,
             "cfg": cfg,

@@ -19,7 +19,6 @@ use fs_err as fs;
 use crate::kernel;
 use crate::oops::pattern;
 use crate::paths;
-use crate::paths::read_lossy;
 use crate::tidy;
 
 /// The source of a kernel.
@@ -63,7 +62,7 @@ pub fn missing(root: &Path, tree: &Tree) -> Result<Vec<String>> {
         let page = file.starts_with("book/src") && end == "md";
         let code = file.starts_with("shared/klp") || file.starts_with("scripts/lifecycle");
         if page || code && end == "rs" {
-            let text = read_lossy(&root.join(&file));
+            let text = paths::read_lossy(&root.join(&file));
             let prose = if page { text } else { comments(&text) };
             for what in wrong(&prose, root, &tree.path) {
                 complaints.push(format!("{}: {what}", file.display()));
@@ -119,7 +118,7 @@ fn wrong(text: &str, root: &Path, tree: &Path) -> BTreeSet<String> {
             } else if case.is_match(name) {
                 cases.push(name);
             } else if name.starts_with("selftests/test-") {
-                let script = format!("\n{}", read_lossy(&root.join(name)));
+                let script = format!("\n{}", paths::read_lossy(&root.join(name)));
                 let absent = cases
                     .drain(..)
                     .filter(|case| !script.contains(&format!("\n{case}()\n")));
@@ -159,7 +158,7 @@ fn absent(tree: &Path, file: &str, function: &str, constants: &[&str]) -> Option
         _ => function,
     };
     let word = pattern(&format!(r"(\b|\)_){part}\b"));
-    let text = read_lossy(&tree.join(file));
+    let text = paths::read_lossy(&tree.join(file));
     if !word.is_match(&text) {
         return Some(format!("{file} has no {function}()"));
     }

@@ -13,9 +13,6 @@ use anyhow::Result;
 use crate::error;
 use crate::process;
 
-/// Lists what the build root holds; there is none elsewhere.
-const RECORD: &str = "/etc/livepatch-cookbook";
-
 /// The source of `core`, from which the kernel builds its own.
 pub const RUST_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
 
@@ -24,7 +21,8 @@ pub const LLVM: &str = "-19";
 
 /// This tool runs in the build root, or says how to get there.
 pub fn check() -> Result<()> {
-    if Path::new(RECORD).is_file() {
+    // It lists what the build root holds; there is none elsewhere.
+    if Path::new("/etc/livepatch-cookbook").is_file() {
         return Ok(());
     }
     Err(error::host(

@@ -209,15 +209,11 @@ fn need_space(bytes: u64) -> Result<()> {
 fn fetching<T>(fetch: impl FnOnce() -> Result<T>) -> Result<T> {
     let _lock = lock(&paths::cache()?.join("lock"), "fetches a kernel")?;
     let scratch = scratch()?;
-    let clear = || match scratch.exists() {
-        true => fs::remove_dir_all(&scratch),
-        false => Ok(()),
-    };
     // What a run left that was killed outright: nobody works there now.
-    clear()?;
+    let _ = fs::remove_dir_all(&scratch);
     fs::create_dir_all(&scratch)?;
     let result = fetch();
-    clear()?;
+    let _ = fs::remove_dir_all(&scratch);
     result
 }
 

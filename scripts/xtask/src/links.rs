@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -19,6 +18,7 @@ use crate::paths::read_lossy;
 pub fn broken(root: &Path) -> Result<Vec<String>> {
     let link = pattern(r#"<[^>]*\s(?:href|src)="([^"]*)""#);
     let mut pages = BTreeMap::new();
+    let root = &root.canonicalize()?;
     for entry in WalkDir::new(root) {
         let path = entry?.into_path();
         if ends_in(&path, "html") {
@@ -36,10 +36,12 @@ pub fn broken(root: &Path) -> Result<Vec<String>> {
             if path.split('/').next().unwrap_or_default().contains(':') {
                 continue;
             }
-            let mut target = clean(&page.parent().unwrap_or(root).join(path));
-            if path.is_empty() {
-                target.clone_from(page);
-            } else if target.is_dir() {
+            let mut target = match (path, page.parent()) {
+                ("", _) => page.clone(),
+                (path, Some(folder)) => folder.join(path).canonicalize().unwrap_or_default(),
+                (_, None) => PathBuf::new(),
+            };
+            if target.is_dir() {
                 target.push("index.html");
             }
             let there = match pages.get(&target) {
@@ -54,19 +56,6 @@ pub fn broken(root: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(broken.into_iter().collect())
-}
-
-/// `a/../b` as `b`, whether it exists or not.
-pub fn clean(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        if part == Component::ParentDir {
-            out.pop();
-        } else {
-            out.push(part);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -19,8 +19,6 @@ use crate::error::Failure;
 use crate::kernel;
 use crate::ktap::Verdict;
 use crate::paths;
-use crate::paths::ends_in;
-use crate::paths::write_whole;
 use crate::results::Run;
 use crate::results::Suite;
 use crate::test;
@@ -50,7 +48,7 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     let mut runs = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
-        if ends_in(&path, "json") {
+        if paths::ends_in(&path, "json") {
             let run: Run = serde_json::from_slice(&fs::read(&path)?)
                 .with_context(|| format!("{} holds no results", path.display()))?;
             let release = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -62,7 +60,7 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     print!("{text}");
     if options.book {
         let text = format!("<!-- Written by `cargo xtask matrix --book`. -->\n\n{text}");
-        write_whole(&paths::root().join(PAGE), &text)?;
+        paths::write_whole(&paths::root().join(PAGE), &text)?;
     }
     worst.map_or(Ok(()), |failure: Failure| Err(failure.into()))
 }

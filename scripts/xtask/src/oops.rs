@@ -101,19 +101,17 @@ pub fn is_fatal(log: &str) -> bool {
 /// it, which `decode_stacktrace.sh` would take for kernel code and disassemble.
 fn kernel_side(lines: &[String]) -> Vec<String> {
     let mut user = false;
-    lines
-        .iter()
-        .filter(|line| {
-            let line = message(line);
-            if line.starts_with("RIP: 0033:") {
-                user = true;
-            } else if line.contains("TASK>") || line.starts_with("---[") {
-                user = false;
-            }
-            !user
-        })
-        .cloned()
-        .collect()
+    let mut kept = lines.to_vec();
+    kept.retain(|line| {
+        let line = message(line);
+        if line.starts_with("RIP: 0033:") {
+            user = true;
+        } else if line.contains("TASK>") || line.starts_with("---[") {
+            user = false;
+        }
+        !user
+    });
+    kept
 }
 
 /// Every complaint in `log`, in order.
@@ -123,16 +121,15 @@ pub fn complaints(log: &str) -> Vec<Complaint> {
     let mut at = 0;
     while at < lines.len() {
         let first = message(lines[at]);
-        if is_ours(first) || first.starts_with("Kernel command line") || !COMPLAINT.is_match(first)
-        {
-            at += 1;
-            continue;
+        let harmless = is_ours(first) || first.starts_with("Kernel command line");
+        let mut end = at + 1;
+        if !harmless && COMPLAINT.is_match(first) {
+            end = end_of(&lines, at);
+            found.push(Complaint {
+                title: first.trim().to_owned(),
+                lines: lines[at..end].iter().map(|l| (*l).to_owned()).collect(),
+            });
         }
-        let end = end_of(&lines, at);
-        found.push(Complaint {
-            title: first.trim().to_owned(),
-            lines: lines[at..end].iter().map(|l| (*l).to_owned()).collect(),
-        });
         at = end;
     }
     found

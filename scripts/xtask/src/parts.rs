@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use fs_err as fs;
 
 use crate::paths;
-use crate::paths::read_lossy;
 use crate::progress;
 
 /// In the cache folder: seconds since 1970 at the end, seconds that it took, the part's name. A new build root begins it anew.
@@ -58,7 +57,7 @@ pub fn mark(name: &str) {
 }
 
 fn read() -> String {
-    paths::cache().map_or(String::new(), |cache| read_lossy(&cache.join(FILE)))
+    paths::cache().map_or(String::new(), |cache| paths::read_lossy(&cache.join(FILE)))
 }
 
 /// The parts of this command, for the end of `demo`.

@@ -11,9 +11,6 @@ use fs_err as fs;
 
 use crate::error;
 
-/// The folder's name below the user's cache.
-const CACHE_NAME: &str = "livepatch-cookbook";
-
 /// The checkout that this tool was built from.
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -31,7 +28,7 @@ pub fn cache() -> Result<PathBuf> {
     from("XDG_CACHE_HOME")
         .filter(|dir| dir.is_absolute())
         .or_else(|| from("HOME").map(|home| home.join(".cache")))
-        .map(|dir| dir.join(CACHE_NAME))
+        .map(|dir| dir.join("livepatch-cookbook"))
         .ok_or_else(|| error::host("neither XDG_CACHE_HOME nor HOME is set: set one of them"))
 }
 

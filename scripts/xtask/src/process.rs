@@ -214,22 +214,19 @@ pub fn status(command: &mut Command) -> Result<ExitStatus> {
 
 /// Run `command` and give its standard output; failure is an error that quotes standard error.
 pub fn capture(command: &mut Command) -> Result<String> {
-    let (mut child, [out, err]) = Running::piped(command)?;
-    let err = thread::spawn(move || slurp(err));
-    let out = slurp(out);
-    let err = err.join().unwrap_or_default();
+    let (mut child, streams) = Running::piped(command)?;
+    let mut said = [String::new(), String::new()];
+    child.lines(streams, None, |stream, line| {
+        said[stream] += line;
+        said[stream].push('\n');
+        Ok(())
+    })?;
     let status = child.wait(None)?;
+    let [out, err] = said;
     if !status.success() {
         bail!("{} ended with {status}: {}", line(command), err.trim());
     }
     Ok(out)
-}
-
-fn slurp(mut from: impl Read) -> String {
-    let mut bytes = Vec::new();
-    // What was read before an error is still worth showing.
-    let _ = from.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Run `command` with both of its streams going, line by line, to `log` and to `each`; its standard input is empty. That it

@@ -21,7 +21,6 @@ use crate::error::Failure;
 pub use crate::ktap::Case;
 use crate::ktap::Verdict;
 use crate::paths;
-use crate::paths::write_whole;
 
 /// What ran together: one script in its guest, or one of the host's checks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,7 +46,7 @@ impl Suite {
     pub fn new(name: &str, elapsed: Duration, cases: Vec<Case>, log: PathBuf) -> Suite {
         Suite {
             name: name.to_owned(),
-            milliseconds: millis(elapsed),
+            milliseconds: elapsed.as_millis() as u64,
             ended: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| time.as_secs()),
@@ -101,7 +100,7 @@ impl Run {
         suites.iter().for_each(|suite| count.add(&suite.cases));
         Run {
             count,
-            milliseconds: millis(elapsed),
+            milliseconds: elapsed.as_millis() as u64,
             kernel,
             suites,
         }
@@ -124,12 +123,12 @@ impl Run {
 
     /// `--json FILE`.
     pub fn write_json(&self, file: &Path) -> Result<()> {
-        write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))
+        paths::write_whole(file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
     /// `--junit FILE`.
     pub fn write_junit(&self, file: &Path) -> Result<()> {
-        write_whole(file, &self.junit().to_string()?)
+        paths::write_whole(file, &self.junit().to_string()?)
     }
 
     fn junit(&self) -> quick_junit::Report {
@@ -197,10 +196,6 @@ fn read(file: &Path) -> Run {
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default()
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -30,9 +30,7 @@ use crate::ktap::Verdict;
 use crate::oops::pattern;
 use crate::parts;
 use crate::paths;
-use crate::paths::read_lossy;
 use crate::process;
-use crate::process::quote;
 use crate::queue;
 use crate::queue::Job;
 use crate::report;
@@ -54,7 +52,7 @@ pub fn run(args: &KernelArgs, options: &RunArgs) -> Result<()> {
         return Err(error::usage(format!("{} {what}", sample.stem)));
     }
     if let Some(errno) = &options.expect {
-        let words = read_lossy(&paths::root().join("selftests/functions.sh"));
+        let words = paths::read_lossy(&paths::root().join("selftests/functions.sh"));
         let known = pattern(r"\[(E[A-Z0-9]+)\]=");
         let known: Vec<_> = known
             .captures_iter(&words)
@@ -224,11 +222,15 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     let livepatch = &sample.livepatch;
     let module = &livepatch.module;
     let functions = paths::root().join("selftests/functions.sh");
-    let typed = |command: &String| format!("typed {}", quote(command));
+    let typed = |command: &String| format!("typed {}", process::quote(command));
     // A command that fails is an effect, too; its complaint is shown like any output.
-    let show = |command: &String| format!("show bash -c {} || true; ", quote(command));
+    let show = |command: &String| format!("show bash -c {} || true; ", process::quote(command));
     let show: String = livepatch.show.iter().map(show).collect();
-    let targets: Vec<String> = livepatch.targets.iter().map(|t| quote(t)).collect();
+    let targets: Vec<String> = livepatch
+        .targets
+        .iter()
+        .map(|t| process::quote(t))
+        .collect();
     let after = options.order == Some(Order::After);
     let errno = options.expect.as_deref();
 
@@ -241,7 +243,10 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     }));
     let mut left = targets.len();
     if livepatch.steps.is_empty() || !options.is_usual() {
-        let params = options.params.iter().map(|p| format!(" {}", quote(p)));
+        let params = options
+            .params
+            .iter()
+            .map(|p| format!(" {}", process::quote(p)));
         let params: String = params.collect();
         steps.push("effect".to_owned());
         steps.push(match errno {
@@ -260,7 +265,7 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
             steps.push(format!("unload_mod {module}"));
         }
     } else {
-        let words = read_lossy(&functions);
+        let words = paths::read_lossy(&functions);
         steps.extend(livepatch.steps.iter().map(|step| {
             let word = step.split_whitespace().next().unwrap_or_default();
             match word == "effect" || words.contains(&format!("\n{word}()")) {
@@ -273,10 +278,10 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     steps.extend(left.map(|t| format!("unload_mod {t}")));
     format!(
         "export KLP_MODULES_DIR={}\n. {}\nexport KLP_DIR\nstory()\n{{\n\t{}\n}}\nktap_plan 1\nktap_case {} story\nktap_finish",
-        quote(&modules.to_string_lossy()),
-        quote(&functions.to_string_lossy()),
+        process::quote(&modules.to_string_lossy()),
+        process::quote(&functions.to_string_lossy()),
         steps.join("\n\t"),
-        quote(&sample.stem),
+        process::quote(&sample.stem),
     )
 }
 

@@ -26,7 +26,6 @@ use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
 use crate::process;
-use crate::process::quote;
 use crate::report;
 use crate::vm;
 use crate::vm::Guest;
@@ -59,27 +58,24 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     guest.timeout = Duration::from_secs(options.timeout);
     guest.writable.clone_from(&options.writable);
     if command.is_empty() {
-        interactive(&kernel, &guest, &modules)
-    } else {
-        guest.script = format!(
-            "export KLP_MODULES_DIR={dir}\ncd {dir} 2>/dev/null || cd /\n{}",
-            // One word is a line for the shell, several are a command.
-            match command {
-                [line] => line.clone(),
-                words => words.iter().map(|w| quote(w)).collect::<Vec<_>>().join(" "),
-            },
-            dir = quote(&modules.to_string_lossy()),
-        );
-        one_command(&kernel, &guest)
+        return interactive(&kernel, &guest, &modules);
     }
-}
-
-fn one_command(kernel: &Kernel, guest: &Guest) -> Result<()> {
-    let outcome = vm::run(kernel, guest, |line| {
+    let dir = process::quote(&modules.to_string_lossy());
+    // One word is a line for the shell, several are a command.
+    let command = match command {
+        [line] => line.clone(),
+        words => words
+            .iter()
+            .map(|word| process::quote(word))
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    guest.script = format!("export KLP_MODULES_DIR={dir}\ncd {dir} 2>/dev/null || cd /\n{command}");
+    let outcome = vm::run(&kernel, &guest, |line| {
         // A reader that went away is no reason to leave the guest half-way.
         let _ = writeln!(std::io::stdout(), "{line}");
     })?;
-    eprint!("{}", report::guest_trouble(kernel, &outcome));
+    eprint!("{}", report::guest_trouble(&kernel, &outcome));
     match outcome.end? {
         0 => Ok(()),
         status => {
@@ -134,9 +130,9 @@ fn shell_script(release: &str, modules: &Path, samples: &[String]) -> String {
          cd \"$KLP_MODULES_DIR\" || exit\n\
          printf '%s\\n' {} {} {}\n\
          exec /bin/bash -i\n",
-        quote(&modules.to_string_lossy()),
-        quote(&greeting),
-        quote(&here),
-        quote(leave),
+        process::quote(&modules.to_string_lossy()),
+        process::quote(&greeting),
+        process::quote(&here),
+        process::quote(leave),
     )
 }

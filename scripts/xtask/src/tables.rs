@@ -17,8 +17,6 @@ use crate::catalog::Sample;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
-use crate::paths::ends_in;
-use crate::paths::read_lossy;
 use crate::process;
 use crate::timeline;
 
@@ -43,7 +41,7 @@ fn livepatches(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if ends_in(&path, "ko") && modinfo(&path, "livepatch")?.trim() == "Y" {
+        if paths::ends_in(&path, "ko") && modinfo(&path, "livepatch")?.trim() == "Y" {
             found.push(path);
         }
     }
@@ -57,9 +55,9 @@ fn modinfo(module: &Path, field: &str) -> Result<String> {
 
 fn section(sample: &Sample, file: &Path) -> Result<String> {
     let module = file.file_stem().unwrap_or_default().to_string_lossy();
-    let source = read_lossy(&sample.dir.join(format!("{module}.rs")));
+    let source = paths::read_lossy(&sample.dir.join(format!("{module}.rs")));
     let transcript = paths::root().join(format!("selftests/expected/{}.log", sample.stem));
-    let mut objects = objects(&read_lossy(&transcript), &module);
+    let mut objects = objects(&paths::read_lossy(&transcript), &module);
     // One without callbacks is in no line of the log.
     let symbols = process::capture(Command::new("nm").arg("--defined-only").arg(file))?;
     objects.extend(replaced(&symbols));

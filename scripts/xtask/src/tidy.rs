@@ -21,11 +21,8 @@ use crate::citations;
 use crate::error::Failure;
 use crate::kernel_pages;
 use crate::ktap::Case;
-use crate::links::clean;
 use crate::oops::pattern;
 use crate::paths;
-use crate::paths::ends_in;
-use crate::paths::read_lossy;
 use crate::process;
 use crate::rules;
 
@@ -116,11 +113,11 @@ pub fn shell_files(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_shell(file: &Path) -> bool {
-    ends_in(file, "sh") || pattern(r"^#!.*[/ ](ba|da)?sh\b").is_match(&first_line(file))
+    paths::ends_in(file, "sh") || pattern(r"^#!.*[/ ](ba|da)?sh\b").is_match(&first_line(file))
 }
 
 fn first_line(file: &Path) -> String {
-    let text = read_lossy(file);
+    let text = paths::read_lossy(file);
     text.lines().next().unwrap_or_default().to_owned()
 }
 
@@ -169,10 +166,10 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
 
 /// mdBook passes over a page that its table of contents does not name.
 fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
-    let summary = read_lossy(&root.join("book/src/SUMMARY.md"));
+    let summary = paths::read_lossy(&root.join("book/src/SUMMARY.md"));
     files
         .iter()
-        .filter(|file| ends_in(file, "md"))
+        .filter(|file| paths::ends_in(file, "md"))
         .filter_map(|file| file.strip_prefix("book/src").ok())
         .filter(|page| !page.ends_with("SUMMARY.md") && !page.starts_with("generated"))
         // What a page includes.
@@ -186,10 +183,10 @@ fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
 fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let below = |folder, extension| {
         let files = files.iter().filter(move |file| file.starts_with(folder));
-        files.filter(move |file| ends_in(file, extension))
+        files.filter(move |file| paths::ends_in(file, extension))
     };
     let tests: String = below("selftests", "sh")
-        .map(|file| read_lossy(&root.join(file)))
+        .map(|file| paths::read_lossy(&root.join(file)))
         .collect();
     let compared = |file: &PathBuf| {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
@@ -211,9 +208,9 @@ fn anchors(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let mut complaints = Vec::new();
     for page in files
         .iter()
-        .filter(|f| f.starts_with("book") && ends_in(f, "md"))
+        .filter(|f| f.starts_with("book") && paths::ends_in(f, "md"))
     {
-        let text = read_lossy(&root.join(page));
+        let text = paths::read_lossy(&root.join(page));
         let here = page.parent().unwrap_or(Path::new(""));
         for (nr, line) in text.lines().enumerate() {
             // `\{{#include` is how a page shows the syntax itself.
@@ -233,7 +230,7 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
         Some((path, anchor)) => (path, Some(anchor)),
         None => (what, None),
     };
-    let file = clean(&root.join(here).join(path));
+    let file = root.join(here).join(path);
     if !file.is_file() {
         return Some(format!("{path} does not exist"));
     }
@@ -243,7 +240,7 @@ fn wrong_include(root: &Path, here: &Path, what: &str) -> Option<String> {
             "{what}: include by a named anchor, not by line numbers"
         ));
     }
-    let text = read_lossy(&file);
+    let text = paths::read_lossy(&file);
     for mark in ["ANCHOR:", "ANCHOR_END:"] {
         let there = text.lines().any(|line| {
             let words = line.split_once(mark).map(|(_, rest)| rest);
@@ -274,7 +271,7 @@ fn wants_licence(root: &Path, file: &Path) -> bool {
 fn licences(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let mut complaints = Vec::new();
     for file in files.iter().filter(|file| wants_licence(root, file)) {
-        let text = read_lossy(&root.join(file));
+        let text = paths::read_lossy(&root.join(file));
         let licence = text
             .lines()
             .take(SPDX_LINES)

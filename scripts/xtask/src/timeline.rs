@@ -268,7 +268,10 @@ impl Story {
             };
             let indent = TIMES + 2 + mark.len();
             let room = width.map_or(usize::MAX, |w| w.saturating_sub(indent).max(20));
-            for (nr, line) in textwrap::wrap(&text, wrapping(room)).iter().enumerate() {
+            let wrapping = textwrap::Options::new(room)
+                .break_words(false)
+                .word_splitter(textwrap::WordSplitter::NoHyphenation);
+            for (nr, line) in textwrap::wrap(&text, wrapping).iter().enumerate() {
                 let line = how.apply_to(line);
                 out += &match nr {
                     0 => format!("{left}  {}{line}\n", how.apply_to(mark)),
@@ -278,13 +281,6 @@ impl Story {
         }
         out
     }
-}
-
-/// Lines are broken at blanks; a word that is too long stays whole.
-fn wrapping(room: usize) -> textwrap::Options<'static> {
-    textwrap::Options::new(room)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation)
 }
 
 /// The width to render for: that of the terminal, none in a pipe.

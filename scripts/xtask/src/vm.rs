@@ -32,9 +32,7 @@ use crate::error::Failure;
 use crate::kernel::Kernel;
 use crate::oops;
 use crate::paths;
-use crate::paths::read_lossy;
 use crate::process;
-use crate::process::quote;
 
 /// What the guest's script prints last: the exit status of the command, which nothing else can
 /// mistake for virtme-ng's own.
@@ -183,7 +181,7 @@ pub struct Outcome {
 impl Outcome {
     /// The kernel's log as text.
     pub fn console_text(&self) -> String {
-        read_lossy(&self.console)
+        paths::read_lossy(&self.console)
     }
 }
 
@@ -247,7 +245,7 @@ fn split_status(output: &str) -> (&str, Option<i32>) {
 ///
 /// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
 pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result<Outcome> {
-    let config = read_lossy(&kernel.build.join(".config"));
+    let config = paths::read_lossy(&kernel.build.join(".config"));
     let says = |line| config.lines().any(|said| said == line);
     if says("# CONFIG_NET_9P is not set") {
         return Err(error::host(format!(
@@ -295,7 +293,10 @@ fn run_with(
         .args(arguments(guest, &kernel.image, accel))
         // The kernel's log goes to standard error, all of it; on a terminal it would be in the way.
         .args(["--append", "ignore_loglevel", "--verbose", "--"])
-        .arg(format!("exec bash {}", quote(&script.to_string_lossy())))
+        .arg(format!(
+            "exec bash {}",
+            process::quote(&script.to_string_lossy())
+        ))
         .current_dir(paths::root());
     tell(&command);
     let start = Instant::now();
@@ -325,7 +326,7 @@ fn run_with(
     drop(child);
 
     let (output, exit) = split_status(&text);
-    let kernel_log = read_lossy(&console);
+    let kernel_log = paths::read_lossy(&console);
     let end = match (exit, status) {
         _ if oops::is_fatal(&kernel_log) => Err(Failure::GuestPanic),
         (Some(code), _) => Ok(code),
@@ -352,10 +353,10 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
     if access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
         return Ok(Accel::Tcg);
     }
-    let host = read_lossy(Path::new("/proc/sys/kernel/osrelease"));
+    let host = paths::read_lossy(Path::new("/proc/sys/kernel/osrelease"));
     let note = paths::cache()?.join("kvm.json");
     // Which kernel of the host it was seen on, since another one may differ, and whether it boots.
-    let seen: Option<(String, bool)> = serde_json::from_str(&read_lossy(&note)).ok();
+    let seen: Option<(String, bool)> = serde_json::from_str(&paths::read_lossy(&note)).ok();
     let boots = match seen.filter(|seen| seen.0 == host) {
         Some((_, boots)) => boots,
         None => {

@@ -119,17 +119,11 @@ fn explain(log: &str) -> anyhow::Error {
 
 /// The reason that apt gave, in its words.
 fn quote(log: &str) -> String {
-    let mut lines = log.lines();
-    let reason = lines
-        .by_ref()
-        .find(|line| line.starts_with("Err:"))
-        .and_then(|_| lines.find(|line| line.starts_with("  ")))
-        .or_else(|| log.lines().find(|line| line.starts_with("E: ")));
-    reason
-        .unwrap_or("apt-get gave no reason")
-        .trim_start_matches("E: ")
-        .trim()
-        .to_owned()
+    let of_mirror = pattern(r"(?m)^Err:.*(?:\n\S.*)*\n  (.*)$").captures(log);
+    let reason = of_mirror.or_else(|| pattern(r"(?m)^E: (.*)$").captures(log));
+    let reason = reason.as_ref().and_then(|found| found.get(1));
+    let words = reason.map_or("apt-get gave no reason", |words| words.as_str());
+    words.trim().to_owned()
 }
 
 #[cfg(test)]

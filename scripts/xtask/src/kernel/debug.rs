@@ -24,7 +24,6 @@ use crate::cli::KernelArgs;
 use crate::error;
 use crate::host;
 use crate::paths;
-use crate::paths::write_whole;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
@@ -158,7 +157,7 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
         release: release.trim().to_owned(),
         source: source.to_path_buf(),
     };
-    write_whole(
+    paths::write_whole(
         &dir.join("stamp.json"),
         &serde_json::to_string_pretty(&stamp)?,
     )
@@ -182,16 +181,13 @@ fn configure(mut make: Command, dir: &Path, fragments: &str) -> Result<()> {
     let file = dir.join("all.config");
     fs::write(&file, fragments)?;
     let log = dir.join("config.log");
-    let mut complaint = String::new();
-    let status = process::logged(make.env("KCONFIG_ALLCONFIG", &file), &log, |line| {
-        if line.contains("***") && complaint.is_empty() {
-            complaint = line.to_owned();
-        }
-    })?;
+    let (status, said) = process::transcript(make.env("KCONFIG_ALLCONFIG", &file), &log)?;
     if !status.success() {
+        let complaint = said.iter().find(|line| line.contains("***"));
         return Err(error::host(format!(
-            "configuring the kernel failed; log: {}\n{complaint}",
-            log.display()
+            "configuring the kernel failed; log: {}\n{}",
+            log.display(),
+            complaint.map_or("", String::as_str)
         )));
     }
     let missing = not_given(fragments, &fs::read_to_string(dir.join("build/.config"))?);

@@ -16,6 +16,7 @@ use super::digest;
 use super::scratch;
 use super::stock;
 use crate::error;
+use crate::oops::pattern;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
@@ -110,15 +111,10 @@ pub fn tree_version(dir: &Path) -> Option<String> {
 }
 
 fn makefile_version(makefile: &str) -> Option<String> {
-    let value = |name: &str| {
-        makefile.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            (key.trim() == name).then(|| value.trim().to_owned())
-        })
-    };
-    let (version, patchlevel) = (value("VERSION")?, value("PATCHLEVEL")?);
-    let sublevel = value("SUBLEVEL").unwrap_or_else(|| "0".to_owned());
-    let extra = value("EXTRAVERSION").unwrap_or_default();
+    let numbers =
+        r"(?m)^VERSION = (\d+)\nPATCHLEVEL = (\d+)\nSUBLEVEL = (\d+)\nEXTRAVERSION = *(\S*)$";
+    let found = pattern(numbers).captures(makefile)?;
+    let [version, patchlevel, sublevel, extra] = found.extract().1;
     Some(format!("{version}.{patchlevel}.{sublevel}{extra}"))
 }
 

@@ -24,7 +24,6 @@ use crate::error;
 use crate::host;
 use crate::oops::pattern;
 use crate::paths;
-use crate::paths::write_whole;
 use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
@@ -219,7 +218,7 @@ pub fn fetch(named: Option<&str>) -> Result<(String, PathBuf)> {
     }
     process::capture(Command::new("depmod").arg("-b").arg(&image).arg(&release))?;
     let _ = fs::remove_dir_all(&debs);
-    write_whole(&dir.join(FETCHED), &source_dir.to_string_lossy())?;
+    paths::write_whole(&dir.join(FETCHED), &source_dir.to_string_lossy())?;
     Ok((release, source_dir))
 }
 
@@ -246,7 +245,7 @@ fn prepare(release: &str, source: &Path, dir: &Path) -> Result<()> {
     }
     progress.finish();
     same_crates(release, &build)?;
-    write_whole(&dir.join(STAMP), &source.to_string_lossy())
+    paths::write_whole(&dir.join(STAMP), &source.to_string_lossy())
 }
 
 /// What `make` is told so that all comes out as it was for the image.

@@ -17,7 +17,6 @@ use crate::ktap;
 use crate::ktap::Verdict;
 use crate::oops;
 use crate::paths;
-use crate::paths::read_lossy;
 use crate::process::quote;
 use crate::report;
 use crate::results::Case;
@@ -146,7 +145,7 @@ impl Script {
 
 /// Does this script say that its kernel must die?
 pub fn is_fatal(script: &Path) -> bool {
-    Script::read(&read_lossy(script)).panic.is_some()
+    Script::read(&paths::read_lossy(script)).panic.is_some()
 }
 
 /// The test scripts below `root`, in the order of their names.
@@ -161,7 +160,7 @@ pub fn scripts(root: &Path) -> Result<Vec<Script>> {
         let Some(stem) = stem.and_then(|stem| stem.strip_suffix(".sh")) else {
             continue;
         };
-        let mut script = Script::read(&read_lossy(&path));
+        let mut script = Script::read(&paths::read_lossy(&path));
         script.name = stem.to_owned();
         script.stem = stem.to_owned();
         if script.modules.is_none() && folders.iter().any(|folder| folder.name == stem) {
@@ -308,7 +307,7 @@ fn is_for_scripts(variable: &str) -> bool {
 
 /// `timeout=` of kselftest's settings file, else our own.
 fn script_timeout(settings: &Path) -> Duration {
-    read_lossy(settings)
+    paths::read_lossy(settings)
         .lines()
         .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
         // Zero is kselftest's word for none; a guest always has one.
@@ -369,7 +368,7 @@ fn last_words_case(file: &Path, log: &str, bless: bool) -> Result<Case> {
         let why = format!("{name} written, not compared");
         return Ok(Case::new(NAME, Verdict::Skip(why)));
     }
-    let expected = read_lossy(file);
+    let expected = paths::read_lossy(file);
     if oops::same_last_words(&seen, &expected) {
         return Ok(Case::new(NAME, Verdict::Pass));
     }
