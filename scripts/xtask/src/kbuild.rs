@@ -21,7 +21,6 @@ use crate::catalog;
 use crate::catalog::ModuleFolder;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
-use crate::host;
 use crate::kernel::Kernel;
 use crate::lock::lock;
 use crate::oops::pattern;
@@ -136,7 +135,10 @@ fn build_and_tell(
             Ok(())
         })
     };
-    queue::run(&folders.iter().map(job).collect::<Vec<_>>(), host::jobs())?;
+    queue::run(
+        &folders.iter().map(job).collect::<Vec<_>>(),
+        queue::workers(),
+    )?;
     let built = built.into_inner();
     if names.is_empty() {
         forget_others(&modules, &built)?;
@@ -166,9 +168,7 @@ fn build_folder(
     fs::create_dir_all(&out)?;
     let log = output.join(format!("{}.log", folder.name));
     let mut command = kernel.make();
-    command
-        .args(make_args(&folder.source, &out, host::jobs()))
-        .args(prebuilt);
+    command.args(make_args(&folder.source, &out)).args(prebuilt);
     let (status, talk) = process::transcript(&mut command, &log)?;
     let talk = worth_showing(&talk);
     if !status.success() {
@@ -189,12 +189,11 @@ fn build_folder(
     Ok(modules.map(built).collect())
 }
 
-fn make_args(source: &Path, out: &Path, jobs: usize) -> [String; 5] {
+fn make_args(source: &Path, out: &Path) -> [String; 4] {
     [
         "--no-print-directory".to_owned(),
         format!("M={}", source.display()),
         format!("MO={}", out.display()),
-        format!("-j{jobs}"),
         "modules".to_owned(),
     ]
 }
@@ -235,7 +234,7 @@ pub fn rustc_command(kernel: &Kernel) -> Result<String> {
     fs::write(dir.path().join("Kbuild"), PROBE)?;
     let mut command = kernel.make();
     command
-        .args(make_args(dir.path(), dir.path(), 1))
+        .args(make_args(dir.path(), dir.path()))
         .arg("--silent");
     let text = process::capture(&mut command)?;
     text.lines()

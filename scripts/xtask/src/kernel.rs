@@ -19,24 +19,29 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
+use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
 
 use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::error;
 use crate::error::Failure;
-use crate::host;
 use crate::lock::lock;
 use crate::lock::Lock;
 use crate::paths;
 use crate::process;
 use crate::progress;
 use crate::progress::Progress;
+use crate::queue;
 pub use source::tree_version as source_version;
 pub use stock::numbers;
 pub use stock::tested;
+
+/// The source of `core`, from which the kernel builds its own.
+const RUST_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
 
 /// What a build directory has to boot.
 const IMAGE: &str = "arch/x86/boot/bzImage";
@@ -103,7 +108,7 @@ impl Kernel {
     pub fn words_of_make(&self) -> Vec<String> {
         let mut words = vec![format!("KDIR={}", self.build.display())];
         words.extend(self.make_args.clone());
-        words.push(format!("RUST_LIB_SRC={}", host::RUST_LIBRARY));
+        words.push(format!("RUST_LIB_SRC={RUST_LIBRARY}"));
         words
     }
 
@@ -114,8 +119,12 @@ impl Kernel {
 }
 
 /// C compiled by the build root's LLVM.
-fn llvm() -> String {
-    format!("LLVM={}", host::LLVM)
+const LLVM: &str = "LLVM=-19";
+
+/// What the build root's rustc says of itself.
+fn rustc_version() -> Result<String> {
+    let text = process::capture(Command::new("rustc").arg("--version"))?;
+    Ok(text.trim().to_owned())
 }
 
 /// `make` for a kernel; `source` is needed only before the build directory has its own Makefile.
@@ -130,7 +139,8 @@ fn make(build: &Path, source: Option<&Path>, args: &[String]) -> Command {
     };
     command
         .args(args)
-        .arg(format!("RUST_LIB_SRC={}", host::RUST_LIBRARY))
+        .arg(format!("RUST_LIB_SRC={RUST_LIBRARY}"))
+        .arg(format!("-j{}", queue::workers()))
         // A make above us must not hand down its flags, nor the user's choice of kernel its own.
         .env_remove("MAKEFLAGS")
         .env_remove("MFLAGS")
@@ -188,7 +198,7 @@ fn with_space<T>(prepare: impl FnOnce() -> Result<T>) -> Result<T> {
         if !is_out_of_space(&error) {
             return error;
         }
-        let free = host::free_space(&cache).map_or_else(|_| "too few bytes".to_owned(), progress::size);
+        let free = free_space().map_or_else(|_| "too few bytes".to_owned(), progress::size);
         error::host(format!(
             "not enough space below {}: {free} are free, and {} may be needed; make room, or set XDG_CACHE_HOME to a folder on a larger file system",
             cache.display(),
@@ -199,10 +209,16 @@ fn with_space<T>(prepare: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Is there as much room as that? What is found out later costs a user more.
 fn need_space(bytes: u64) -> Result<()> {
-    if host::free_space(&paths::cache()?)? < bytes {
+    if free_space()? < bytes {
         bail!(io::Error::from(Errno::ENOSPC));
     }
     Ok(())
+}
+
+/// Bytes that are free for us on the file system of the cache folder.
+fn free_space() -> Result<u64> {
+    let stat = statvfs(&paths::cache()?).context("asking for the free space")?;
+    Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
 /// What is fetched is for all kernels: one run at a time, and nothing half-made is left.

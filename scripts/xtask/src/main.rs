@@ -8,7 +8,6 @@ mod catalog;
 mod citations;
 mod cli;
 mod error;
-mod host;
 mod kbuild;
 mod kernel;
 mod kernel_pages;
@@ -36,6 +35,7 @@ mod timeline;
 mod vm;
 
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -47,11 +47,22 @@ use cli::Command;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     bear_closed_pipes();
-    let began = host::check().and_then(|()| process::catch_signals());
+    let began = in_build_root().and_then(|()| process::catch_signals());
     match began.and_then(|()| dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),
     }
+}
+
+/// This tool runs in the build root, or says how to get there.
+fn in_build_root() -> Result<()> {
+    // It lists what the build root holds; there is none elsewhere.
+    if Path::new("/etc/livepatch-cookbook").is_file() {
+        return Ok(());
+    }
+    Err(error::host(
+        "this runs in the build root: use scripts/enter cargo xtask, after scripts/setup",
+    ))
 }
 
 /// A reader that has seen enough, such as `head`, is no accident to tell of. The panic itself goes on, since what was

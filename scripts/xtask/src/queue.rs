@@ -36,6 +36,11 @@ impl<'a> Job<'a> {
     }
 }
 
+/// How many jobs to run at once.
+pub fn workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 #[derive(Default)]
 struct State {
     begun: BTreeSet<usize>,

@@ -22,7 +22,6 @@ use crate::cli::Order;
 use crate::cli::RunArgs;
 use crate::error;
 use crate::error::Failure;
-use crate::host;
 use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::ktap::Case;
@@ -123,7 +122,7 @@ pub fn demo(args: &KernelArgs) -> Result<()> {
         .enumerate()
         .map(|(nr, sample)| Job::new(move || work(nr, sample)))
         .collect();
-    queue::run(&jobs, host::jobs())?;
+    queue::run(&jobs, queue::workers())?;
     drop(jobs);
     let (_, told) = told.into_inner();
     print!("{}", summary(&kernel.release, &samples, &told));

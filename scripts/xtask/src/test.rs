@@ -234,7 +234,7 @@ impl State {
                 running.push(name.as_str());
             }
         }
-        let workers = u32::try_from(crate::host::jobs()).unwrap_or(1);
+        let workers = u32::try_from(queue::workers()).unwrap_or(1);
         format!(
             "{} of {total}, about {} left: {}",
             self.suites.len(),
@@ -279,7 +279,7 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
     let told = Told::new(names.len());
     queue::run(
         &jobs(args, &kernels, &names, options.bless, &told),
-        crate::host::jobs(),
+        queue::workers(),
     )?;
     told.line.finish_and_clear();
     let mut suites = std::mem::take(&mut told.state.lock().suites);

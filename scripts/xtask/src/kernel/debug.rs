@@ -22,7 +22,6 @@ use super::Kernel;
 use super::IMAGE;
 use crate::cli::KernelArgs;
 use crate::error;
-use crate::host;
 use crate::paths;
 use crate::process;
 use crate::progress::Progress;
@@ -67,7 +66,7 @@ impl Plan {
             &source.identity,
             &self.fragments,
             // Modules need the very compiler of their kernel.
-            &host::version_text("rustc").ok()?,
+            &super::rustc_version().ok()?,
         ];
         let digest = super::digest(&parts.map(String::as_str));
         Some(format!("{}-{digest}", source::tree_version(&source.dir)?))
@@ -84,7 +83,7 @@ impl Plan {
             key,
             release: stamp.release,
             image: build.join(IMAGE),
-            make_args: vec![super::llvm()],
+            make_args: vec![super::LLVM.to_owned()],
             build,
         };
         (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
@@ -128,7 +127,7 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     }
     fs::create_dir_all(&build)?;
     let make = |targets: &[&str]| {
-        let mut command = super::make(&build, Some(source), &[super::llvm()]);
+        let mut command = super::make(&build, Some(source), &[super::LLVM.to_owned()]);
         command
             .args(targets)
             .env("KBUILD_BUILD_USER", "livepatch")
@@ -140,7 +139,6 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
     let mut command = make(&["bzImage", "modules"]);
-    command.arg(format!("-j{}", host::jobs()));
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
         |error| {

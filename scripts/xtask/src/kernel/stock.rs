@@ -21,7 +21,6 @@ use super::source;
 use super::Kernel;
 use super::BUILD_SPACE;
 use crate::error;
-use crate::host;
 use crate::oops::pattern;
 use crate::paths;
 use crate::process;
@@ -236,7 +235,7 @@ fn prepare(release: &str, source: &Path, dir: &Path) -> Result<()> {
     let args = make_args(&build, release)?;
     for target in ["prepare", "modules_prepare"] {
         let mut command = super::make(&build, Some(source), &args);
-        command.arg(format!("-j{}", host::jobs())).arg(target);
+        command.arg(target);
         let what = format!("preparing {release}");
         super::long_make(&mut command, &log, &mut progress, &what)?;
         if target == "prepare" {

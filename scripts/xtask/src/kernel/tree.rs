@@ -9,11 +9,10 @@ use fs_err as fs;
 
 use super::debug;
 use super::digest;
-use super::llvm;
 use super::Kernel;
 use super::IMAGE;
+use super::LLVM;
 use crate::error;
-use crate::host;
 
 /// Options without which our modules cannot be built or loaded.
 const OPTIONS: &str = "CONFIG_MODULES=y\nCONFIG_LIVEPATCH=y\nCONFIG_RUST=y\n";
@@ -56,7 +55,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     let options = debug::parse(&config);
     let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"");
     let theirs = theirs.trim_matches('"');
-    let ours = host::version_text("rustc")?;
+    let ours = super::rustc_version()?;
     if theirs != ours {
         return Err(bad(format!(
             "it was built by `{theirs}`, and modules are built by the build root's `{ours}`; build the tree again in scripts/enter"
@@ -68,7 +67,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     let has = |option| options.get(option) == Some(&"y");
     let mut make_args = Vec::new();
     if has("CC_IS_CLANG") {
-        make_args.push(llvm());
+        make_args.push(LLVM.to_owned());
     }
     if has("ARM64") {
         make_args.push("ARCH=arm64".to_owned());
