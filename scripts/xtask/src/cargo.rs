@@ -120,16 +120,12 @@ impl Package {
 
 /// The packages of the workspace.
 pub fn packages() -> Result<Vec<Package>> {
-    #[derive(Deserialize)]
-    struct Workspace {
-        packages: Vec<Package>,
-    }
     let mut metadata = command();
     metadata.args(["metadata", "--no-deps", "--format-version", "1"]);
     let text = process::capture(metadata.current_dir(paths::root()))?;
-    let workspace: Workspace =
-        serde_json::from_str(&text).context("reading what cargo says of the workspace")?;
-    Ok(workspace.packages)
+    let mut workspace: Value = serde_json::from_str(&text)?;
+    serde_json::from_value(workspace["packages"].take())
+        .context("reading what cargo says of the workspace")
 }
 
 impl KernelSide {

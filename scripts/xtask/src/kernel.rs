@@ -18,7 +18,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
@@ -209,9 +208,7 @@ fn with_space<T>(prepare: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Is there as much room as that? What is found out later costs a user more.
 fn need_space(bytes: u64) -> Result<()> {
-    if free_space()? < bytes {
-        bail!(io::Error::from(Errno::ENOSPC));
-    }
+    anyhow::ensure!(free_space()? >= bytes, io::Error::from(Errno::ENOSPC));
     Ok(())
 }
 
@@ -257,7 +254,7 @@ fn long_make(command: &mut Command, log: &Path, progress: &mut Progress, what: &
     if status.success() {
         return Ok(());
     }
-    bail!(Failure::Host(format!(
+    anyhow::bail!(Failure::Host(format!(
         "{what} failed; log: {}\n{}",
         log.display(),
         said.join("\n")

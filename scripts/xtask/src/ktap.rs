@@ -320,11 +320,4 @@ mod tests {
             assert_eq!(parse(text).problems, problems, "{text}");
         }
     }
-
-    #[test]
-    fn a_whole_script_can_be_skipped() {
-        let report = parse("TAP version 13\n1..0 # SKIP needs two network cards\n");
-        assert_eq!(report.skipped.as_deref(), Some("needs two network cards"));
-        assert_eq!(report.problems, Vec::<String>::new());
-    }
 }

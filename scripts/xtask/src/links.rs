@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use walkdir::WalkDir;
@@ -36,10 +35,10 @@ pub fn broken(root: &Path) -> Result<Vec<String>> {
             if path.split('/').next().unwrap_or_default().contains(':') {
                 continue;
             }
-            let mut target = match (path, page.parent()) {
-                ("", _) => page.clone(),
-                (path, Some(folder)) => folder.join(path).canonicalize().unwrap_or_default(),
-                (_, None) => PathBuf::new(),
+            let folder = page.parent().unwrap_or(root);
+            let mut target = match path {
+                "" => page.clone(),
+                path => folder.join(path).canonicalize().unwrap_or_default(),
             };
             if target.is_dir() {
                 target.push("index.html");

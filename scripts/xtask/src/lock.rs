@@ -25,13 +25,13 @@ pub fn lock(path: &Path, what: &str) -> Result<Lock> {
     let mut file = fs::File::create(path)?.into_file();
     let mut said = false;
     loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
-            Err((back, Errno::EWOULDBLOCK)) => file = back,
+            Err((file, Errno::EWOULDBLOCK)) => file,
             Err((_, error)) => {
                 return Err(error).with_context(|| format!("locking {}", path.display()))
             }
-        }
+        };
         if !said {
             eprintln!("another run {what}; waiting for it");
             said = true;

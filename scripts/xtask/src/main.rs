@@ -38,11 +38,13 @@ use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use anyhow::Result;
 use clap::Parser;
 
 use cli::Cli;
 use cli::Command;
+use error::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -56,13 +58,11 @@ fn main() -> ExitCode {
 
 /// This tool runs in the build root, or says how to get there.
 fn in_build_root() -> Result<()> {
+    let hint = "this runs in the build root: use scripts/enter cargo xtask, after scripts/setup";
     // It lists what the build root holds; there is none elsewhere.
-    if Path::new("/etc/livepatch-cookbook").is_file() {
-        return Ok(());
-    }
-    Err(error::host(
-        "this runs in the build root: use scripts/enter cargo xtask, after scripts/setup",
-    ))
+    let record = Path::new("/etc/livepatch-cookbook");
+    ensure!(record.is_file(), Failure::Host(hint.to_owned()));
+    Ok(())
 }
 
 /// A reader that has seen enough, such as `head`, is no accident to tell of. The panic itself goes on, since what was

@@ -41,7 +41,7 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
             bless: false,
         };
         let run = test::suites(&args.with(kernel), &tests)?;
-        run.remember_in(&file)?;
+        run.remember(&file)?;
         worst = run.worst().or(worst);
     }
 

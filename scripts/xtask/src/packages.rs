@@ -8,7 +8,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
@@ -99,9 +98,9 @@ pub fn look_at_built(args: &KernelArgs, kernel: &Kernel, files: &[PathBuf]) -> R
         Some(0 | 10) => Ok(()),
         Some(11 | 12) => {
             let refused = "what was built is refused, or worse";
-            bail!(Failure::Work(refused.to_owned()))
+            anyhow::bail!(Failure::Work(refused.to_owned()))
         }
-        _ => bail!("preflight ended with {status}"),
+        _ => anyhow::bail!("preflight ended with {status}"),
     }
 }
 

@@ -171,17 +171,3 @@ fn escape(text: &str) -> String {
         .replace('[', "&#91;")
         .replace(']', "&#93;")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reversed_transition_changes_the_band() {
-        let reversed = "reversing transition from patching to unpatching";
-        assert_eq!(phase_after("patching", reversed), "unpatching");
-        let again = "reversing transition from unpatching to patching";
-        assert_eq!(phase_after("unpatching", again), "patching");
-        assert_eq!(phase_after("patching", "completing"), "patching");
-    }
-}

@@ -66,9 +66,7 @@ pub fn catch_signals() -> Result<()> {
 
 /// Fail when a signal asked us to stop; for loops of our own that wait for no child.
 pub fn check_interrupted() -> Result<()> {
-    if INTERRUPTED.load(Ordering::SeqCst) {
-        bail!(Failure::Interrupted);
-    }
+    anyhow::ensure!(!INTERRUPTED.load(Ordering::SeqCst), Failure::Interrupted);
     Ok(())
 }
 

@@ -161,14 +161,8 @@ impl Run {
         report
     }
 
-    /// Keep the results, so that `cargo xtask rules` can tell of them. What did not run this time
-    /// keeps the results of the last time that it did.
-    pub fn remember(&self) -> Result<()> {
-        self.remember_in(&last_file())
-    }
-
-    /// The same in a file of one's own.
-    pub fn remember_in(&self, file: &Path) -> Result<()> {
+    /// Keep the results in a file. What did not run this time keeps the results of the last time that it did.
+    pub fn remember(&self, file: &Path) -> Result<()> {
         let mut record = self.clone();
         let runs_now = |suite: &Suite| self.suites.iter().any(|now| now.name == suite.name);
         let before = read(file).suites.into_iter();
@@ -181,8 +175,8 @@ impl Run {
     }
 }
 
-/// Where the last results of each suite are.
-fn last_file() -> PathBuf {
+/// Where the last results of each suite are, of which `cargo xtask rules` tells.
+pub fn last_file() -> PathBuf {
     paths::target().join("xtask/results.json")
 }
 
@@ -220,12 +214,8 @@ mod tests {
     #[test]
     fn counts_and_verdict() {
         let mut run = run();
-        let Count {
-            passed,
-            failed,
-            skipped,
-        } = run.count;
-        assert_eq!((passed, failed, skipped), (1, 1, 1));
+        let count = run.count;
+        assert_eq!((count.passed, count.failed, count.skipped), (1, 1, 1));
         assert_eq!(run.worst(), Some(Failure::TestFailed));
         run.suites.push(run.suites[0].clone());
         run.suites[0].failure = Some(Failure::TimedOut);

@@ -52,11 +52,9 @@ pub fn run(args: &KernelArgs, options: &RunArgs) -> Result<()> {
     }
     if let Some(errno) = &options.expect {
         let words = paths::read_lossy(&paths::root().join("selftests/functions.sh"));
-        let known = pattern(r"\[(E[A-Z0-9]+)\]=");
-        let known: Vec<_> = known
-            .captures_iter(&words)
-            .map(|c| c[1].to_owned())
-            .collect();
+        let table = pattern(r"\[(E[A-Z0-9]+)\]=");
+        let known = table.captures_iter(&words).map(|c| c[1].to_owned());
+        let known: Vec<_> = known.collect();
         if !known.contains(errno) {
             return Err(catalog::unknown("errno", errno, &known));
         }

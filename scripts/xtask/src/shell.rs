@@ -12,7 +12,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
@@ -80,7 +79,7 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
         0 => Ok(()),
         status => {
             eprintln!("xtask: the command ended with exit status {status}");
-            bail!(Failure::TestFailed)
+            anyhow::bail!(Failure::TestFailed)
         }
     }
 }
@@ -109,7 +108,7 @@ fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
     let status = command.status().context("starting virtme-ng")?;
     process::check_interrupted()?;
     if !status.success() {
-        bail!(Failure::Host(format!("the guest ended with {status}")));
+        anyhow::bail!(Failure::Host(format!("the guest ended with {status}")));
     }
     Ok(())
 }

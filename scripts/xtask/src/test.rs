@@ -291,7 +291,7 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
         .find(|on| !on.scripts.is_empty())
         .and_then(|on| Some(on.kernel.get()?.release.clone()));
     let run = results::Run::new(release, start.elapsed(), suites);
-    run.remember()?;
+    run.remember(&results::last_file())?;
     if let Some(file) = &options.json {
         run.write_json(file)?;
     }

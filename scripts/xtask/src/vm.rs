@@ -366,13 +366,11 @@ pub fn accel(kernel: &Kernel) -> Result<Accel> {
             guest.timeout = KVM_PROBE;
             let outcome = run_with(kernel, &guest, Accel::Kvm, &mut |_| {})?;
             let boots = outcome.end == Ok(0);
-            eprintln!(
-                "{} from now on",
-                match boots {
-                    true => "KVM boots a guest: using it",
-                    false => "KVM does not boot a guest here: using QEMU's translator",
-                }
-            );
+            let how = match boots {
+                true => "KVM boots a guest: using it",
+                false => "KVM does not boot a guest here: using QEMU's translator",
+            };
+            eprintln!("{how} from now on");
             paths::write_whole(&note, &serde_json::to_string(&(host, boots))?)?;
             boots
         }

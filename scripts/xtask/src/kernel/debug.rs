@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
-use serde::Deserialize;
-use serde::Serialize;
+use serde_json::json;
+use serde_json::Value;
 
 use super::source;
 use super::source::Source;
@@ -36,14 +35,6 @@ const FRAGMENTS: [&str; 3] = [
 
 /// Lines of talk of a build of our configuration, for the bar.
 const STEPS: u64 = 2050;
-
-/// What is written when a build is finished.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stamp {
-    release: String,
-    /// The folder of the source, which other kernels may share.
-    source: PathBuf,
-}
 
 /// One kernel to be: its source and configuration, and from these its folder.
 struct Plan {
@@ -76,12 +67,13 @@ impl Plan {
         let key = self.key()?;
         let dir = paths::cache().ok()?.join("kernel").join(&key);
         let stamp = fs::read_to_string(dir.join("stamp.json")).ok()?;
-        let stamp: Stamp = serde_json::from_str(&stamp).ok()?;
+        let stamp: Value = serde_json::from_str(&stamp).ok()?;
+        let says = |key: &str| stamp[key].as_str().map(str::to_owned);
         let build = dir.join("build");
         let kernel = Kernel {
-            source: stamp.source,
+            source: says("source")?.into(),
             key,
-            release: stamp.release,
+            release: says("release")?,
             image: build.join(IMAGE),
             make_args: vec![super::LLVM.to_owned()],
             build,
@@ -151,14 +143,9 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
     progress.finish();
 
     let release = fs::read_to_string(build.join("include/config/kernel.release"))?;
-    let stamp = Stamp {
-        release: release.trim().to_owned(),
-        source: source.to_path_buf(),
-    };
-    paths::write_whole(
-        &dir.join("stamp.json"),
-        &serde_json::to_string_pretty(&stamp)?,
-    )
+    // The source may be that of other kernels as well.
+    let stamp = json!({"release": release.trim(), "source": source});
+    paths::write_whole(&dir.join("stamp.json"), &stamp.to_string())
 }
 
 /// All that the fragments ask for, without their comments: these may change without a new kernel.

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
@@ -176,7 +175,7 @@ fn unpack(mut command: Command, dir: &Path) -> Result<()> {
     // A tarball has one folder at its top.
     let tops = fs::read_dir(scratch.path())?.collect::<Result<Vec<_>, _>>()?;
     let [top] = &tops[..] else {
-        bail!(error::usage("it does not hold exactly one folder"));
+        anyhow::bail!(error::usage("it does not hold exactly one folder"));
     };
     fs::create_dir_all(dir.parent().unwrap_or(dir))?;
     Ok(fs::rename(top.path(), dir)?)

@@ -101,10 +101,4 @@ mod tests {
         assert!(text.contains("lacks CONFIG_RUST=y;"), "{text}");
         assert!(complaint(Some(OPTIONS)).contains("rust/libcore.rmeta is missing"));
     }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_a_usage_error() {
-        let error = check(Path::new("/no/such/folder")).unwrap_err();
-        assert_eq!(error::code(&error), 2);
-    }
 }
