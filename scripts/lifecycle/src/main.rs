@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! lifecycle                     what there is, and on how much of it each invariant was checked
-//! lifecycle tour FILE           walks every edge, and compares what it saw with FILE, from which the book draws the map
+//! lifecycle tour FILE [PREFIX]  walks every edge, and compares what it saw with FILE, from which the book draws the map;
+//!                               with livepatches that have PREFIX before their names
 //! lifecycle random STEPS SEED   walks at random
 //! ```
 
@@ -35,8 +36,9 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         [] => print!("{}", graph.summary()),
-        ["tour", file] => {
-            let logs = walk(&graph, graph.tour().into_iter())?;
+        ["tour", file, ref prefix @ ..] if prefix.len() < 2 => {
+            let prefix = prefix.first().unwrap_or(&"");
+            let logs = walk(&graph, graph.tour().into_iter(), prefix)?;
             let write = env::var_os("KLP_UPDATE_EXPECTED").is_some_and(|value| value == "1");
             map::keep(&graph, &logs, Path::new(file), write)?;
         }
@@ -44,19 +46,19 @@ fn main() -> Result<()> {
             let steps = steps.parse().context("STEPS is a number")?;
             let seed = seed.parse().context("SEED is a number")?;
             println!("seed {seed}");
-            walk(&graph, random(&graph, seed).take(steps))
+            walk(&graph, random(&graph, seed).take(steps), "")
                 .with_context(|| format!("a random walk by the seed {seed}"))?;
         }
-        _ => bail!("usage: lifecycle [tour FILE | random STEPS SEED]"),
+        _ => bail!("usage: lifecycle [tour FILE [PREFIX] | random STEPS SEED]"),
     }
     Ok(())
 }
 
 /// Takes the steps, goes home, and tells what it was.
-fn walk(graph: &Graph, ways: impl Iterator<Item = usize>) -> Result<map::Logs> {
+fn walk(graph: &Graph, ways: impl Iterator<Item = usize>, prefix: &str) -> Result<map::Logs> {
     let modules = env::var_os("KLP_MODULES_DIR")
         .context("KLP_MODULES_DIR names the folder with lifecycle_*.ko")?;
-    let mut walker = Walker::new(graph, Path::new(&modules))?;
+    let mut walker = Walker::new(graph, Path::new(&modules), prefix)?;
     let (start, pinned) = (Instant::now(), walker.pinned());
     let mut logs = map::Logs::new();
     let mut steps = 0;

@@ -46,13 +46,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A module's file, and where its name is in it.
 struct Image {
-    own: &'static str,
+    own: String,
     bytes: Vec<u8>,
     names: Vec<usize>,
 }
 
 impl Image {
-    fn read(own: &'static str, modules: &Path) -> Result<Image> {
+    fn read(own: String, modules: &Path) -> Result<Image> {
         let path = modules.join(format!("{own}.ko"));
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let places = bytes.windows(own.len()).enumerate();
@@ -67,6 +67,8 @@ impl Image {
 pub struct Walker<'a> {
     graph: &'a Graph,
     at: usize,
+    /// Of the livepatches' names.
+    prefix: &'a str,
     images: Vec<Image>,
     /// The copies of each livepatch that forced transitions have pinned.
     pinned: [usize; 2],
@@ -85,17 +87,17 @@ fn read(path: impl AsRef<Path>) -> String {
 }
 
 impl<'a> Walker<'a> {
-    /// In the first state, with a kernel that tells of each attempt to switch a task.
-    pub fn new(graph: &'a Graph, modules: &Path) -> Result<Walker<'a>> {
+    /// In the first state, with a kernel that tells of each attempt to switch a task. The livepatches have `prefix` before their names.
+    pub fn new(graph: &'a Graph, modules: &Path, prefix: &'a str) -> Result<Walker<'a>> {
         write(CONTROL, "file kernel/livepatch/* +p").context("switching the core's messages on")?;
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let log = options.open("/dev/kmsg").context("opening /dev/kmsg")?;
         let images = [
-            PATCHES[0].name(),
-            PATCHES[1].name(),
-            OBJECTS[ALPHA],
-            OBJECTS[BETA],
+            format!("{prefix}{}", PATCHES[0].name()),
+            format!("{prefix}{}", PATCHES[1].name()),
+            OBJECTS[ALPHA].to_owned(),
+            OBJECTS[BETA].to_owned(),
         ]
         .into_iter()
         .map(|own| Image::read(own, modules))
@@ -103,6 +105,7 @@ impl<'a> Walker<'a> {
         let mut walker = Walker {
             graph,
             at: 0,
+            prefix,
             images,
             pinned: [0; 2],
             log,
@@ -123,12 +126,20 @@ impl<'a> Walker<'a> {
         Ok(walker)
     }
 
+    /// The name of the livepatch's file.
+    fn own(&self, patch: Patch) -> String {
+        format!("{}{}", self.prefix, patch.name())
+    }
+
     /// The livepatch under the name of its present copy, as long as its own.
     fn name(&self, patch: Patch) -> String {
-        let own = patch.name();
+        let own = self.own(patch);
         match self.pinned[patch as usize] {
-            0 => own.to_owned(),
-            copy => format!("{}{copy:0width$}", &own[..11], width = own.len() - 11),
+            0 => own,
+            copy => {
+                let (stem, nr) = own.split_at(own.len() - 4);
+                format!("{stem}{copy:0width$}", width = nr.len())
+            }
         }
     }
 
@@ -155,7 +166,7 @@ impl<'a> Walker<'a> {
         match action {
             Action::Insmod(patch, fails) => {
                 let fails = fails.map_or("none", |object| OBJECTS[object]);
-                self.insmod(&self.name(patch), patch.name(), &format!("fail={fails}"))
+                self.insmod(&self.name(patch), &self.own(patch), &format!("fail={fails}"))
             }
             Action::Rmmod(patch) => rmmod(&self.name(patch)),
             Action::InsmodTarget(target, fails) => {
@@ -315,9 +326,10 @@ impl<'a> Walker<'a> {
                 .parked
                 .as_ref()
                 .is_some_and(|(_, tid)| line.ends_with(&asleep(*tid)));
+            let own = |line: String, p: Patch| line.replace(&before[p as usize], p.name());
+            let line = PATCHES.into_iter().fold(line, own);
             if is_of_the_machine(&line) {
-                let own = |line: String, p: Patch| line.replace(&before[p as usize], p.name());
-                log.push(PATCHES.into_iter().fold(line, own));
+                log.push(line);
             }
         }
         if way.shown.stalls && !stalls {
