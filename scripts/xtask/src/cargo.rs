@@ -282,3 +282,35 @@ fn with_crates(mut project: Value, packages: &[Package], output: &Path) -> Resul
     }
     Ok(project)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_crates_stand_behind_the_kernels() {
+        let names = ["core", "kernel", "pin_init", "zerocopy", "zerocopy_derive"];
+        let crates: Vec<_> = names
+            .iter()
+            .map(|n| json!({"display_name": n, "cfg": ["X"], "env": {"OBJTREE": "/b"}}))
+            .collect();
+        let package = |name: &str| Package {
+            name: name.to_owned(),
+            description: None,
+            manifest_path: PathBuf::from("/d").join(name).join("Cargo.toml"),
+            metadata: Value::Null,
+            targets: Value::Null,
+        };
+        let project = with_crates(
+            json!({ "crates": crates }),
+            &[package("klp"), package("a-b")],
+            Path::new("/out"),
+        )
+        .unwrap();
+        let sample = &project["crates"][6];
+        assert_eq!(sample["display_name"], "a_b");
+        assert_eq!(sample["deps"][5], json!({"crate": 5, "name": "klp"}));
+        assert_eq!(sample["cfg"], json!(["X", "MODULE"]));
+        assert_eq!(sample["env"]["KLP_OBJ"], "/out/a-b");
+    }
+}

@@ -171,3 +171,17 @@ fn escape(text: &str) -> String {
         .replace('[', "&#91;")
         .replace(']', "&#93;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reversed_transition_changes_the_band() {
+        let after = phase_after("patching", "reversing transition from patching to unpatching");
+        assert_eq!(after, "unpatching");
+        let after = phase_after(after, "reversing transition from unpatching to patching");
+        assert_eq!(after, "patching");
+        assert_eq!(phase_after(after, "completing"), "patching");
+    }
+}
