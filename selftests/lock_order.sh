@@ -28,8 +28,7 @@ hold_rtnl()
 	EOF
 	chmod +x "$KLP_TMP/modprobe"
 	save_file /proc/sys/kernel/modprobe
-	echo "$MODULE_UNDER_RTNL" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$MODULE_UNDER_RTNL"
+	unload_later "$MODULE_UNDER_RTNL"
 	# First of the three to be taken back: the helper waits for it, and what it loads can be removed only then.
 	on_exit end_modprobe
 	echo "$KLP_TMP/modprobe" > /proc/sys/kernel/modprobe
@@ -45,7 +44,7 @@ hold_rtnl()
 end_modprobe()
 {
 	load_under_rtnl
-	if klp__read "$KLP_TMP/asked"; then
+	if read_file "$KLP_TMP/asked"; then
 		wait_for test ! -d "/proc/$REPLY"
 	fi
 }
@@ -67,8 +66,7 @@ loaded_under_rtnl()
 # begin_to CMD…: in the background; BEGUN is its pid
 begin_to()
 {
-	klp__words "$@"
-	log "% $REPLY"
+	klp__log_command "$@"
 	"$@" &
 	# shellcheck disable=SC2034 # as above
 	BEGUN=$!

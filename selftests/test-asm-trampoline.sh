@@ -466,7 +466,7 @@ nobody_is_left_of_a_replaced()
 	load_mod "$TEST_TARGET"
 	load_lp "$TEST" target=test_redirect_sum
 	take_the_place_of "$TEST"
-	wait_for klp__unused "$TEST"
+	wait_for file_is "/sys/module/$TEST/refcnt" 0
 	on_exit let_go linger
 	set_param "$TEST" linger Y
 	storm "$TASKS"

@@ -193,7 +193,7 @@ replaced_is_gone()
 	load_lp rules_all
 	load_lp rules_next
 	wait_for test ! -e "$KLP_SYSFS/rules_all"
-	wait_for klp__unused rules_all
+	wait_for file_is /sys/module/rules_all/refcnt 0
 	expect_fail EEXIST insmod "$(find_ko rules_all)"
 	unload_mod rules_all
 	disable_lp rules_next

@@ -15,14 +15,13 @@ require_file /proc/self/stack
 ktap_plan 14
 
 # The name of the task that writes to sysfs: the script itself.
-klp__read /proc/self/comm
+read_file /proc/self/comm
 ME=$REPLY
 
 # begin_to_load NAME [P=V…]: in the background
 begin_to_load()
 {
-	echo "$1" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$1"
+	unload_later "$1"
 	begin_to insmod "$(find_ko "$1")" "${@:2}"
 }
 
@@ -195,7 +194,7 @@ goes_while_unpatching()
 coming_with_devices()
 {
 	begin_to_load claims_target wait_in=init
-	on_exit klp__restore_file /sys/module/claims_target/parameters/wait_in none
+	on_exit restore_file /sys/module/claims_target/parameters/wait_in none
 	wait_for test -e /proc/claims_target
 	load_lp claims_tasks
 	log_has '^claims_tasks: pre_patch: claims_target: Coming: insmod$' || fail "it is not Coming"
@@ -211,7 +210,7 @@ coming_with_devices()
 going_before_exit()
 {
 	load_mod claims_target wait_in=exit
-	on_exit klp__restore_file /sys/module/claims_target/parameters/wait_in none
+	on_exit restore_file /sys/module/claims_target/parameters/wait_in none
 	load_lp claims_tasks
 	begin_to rmmod claims_target
 	wait_for log_has '^claims_target: exit$'
@@ -238,7 +237,7 @@ held()
 
 	require_command python3
 	load_lp claims_tasks hold=1
-	on_exit klp__restore_file /sys/module/claims_tasks/parameters/hold 0
+	on_exit restore_file /sys/module/claims_tasks/parameters/hold 0
 	exec {file}> "$enabled"
 	echo 0 >&"$file" &
 	first=$!
@@ -252,7 +251,7 @@ held()
 	fourth=$!
 	begin_to_load rules_other
 	# Taken back before rules_other is: its rmmod would wait for the callback.
-	on_exit klp__restore_file /sys/module/claims_tasks/parameters/hold 0
+	on_exit restore_file /sys/module/claims_tasks/parameters/hold 0
 	wait_for stack_has "$second" kernfs_fop_write_iter
 	wait_for stack_has "$third" enabled_store
 	wait_for stack_has "$fourth" stack_order_show

@@ -148,9 +148,9 @@ probes()
 	disable_lp test_klp_livepatch
 	unload_mod test_klp_livepatch
 
-	on_exit klp__to_file "$tracing/kprobe_events" ''
+	on_exit restore_file "$tracing/kprobe_events" ''
 	write_file "$tracing/kprobe_events" 'r:claims_return cmdline_proc_show'
-	on_exit klp__restore_file "$tracing/events/kprobes/claims_return/enable" 0
+	on_exit restore_file "$tracing/events/kprobes/claims_return/enable" 0
 	write_file "$tracing/events/kprobes/claims_return/enable" 1
 	load_lp test_klp_livepatch
 	expect_file /proc/cmdline "test_klp_livepatch: this has been live patched"
@@ -192,8 +192,7 @@ eexist_is_success()
 	load_lp rules_all
 	set_param rules_all fail rules_target
 	set_param rules_all errno 17
-	echo rules_target >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod rules_target
+	unload_later rules_target
 	run modprobe "$(find_ko rules_target)"
 	[ ! -d /sys/module/rules_target ] || fail "rules_target is loaded"
 	set_param rules_all errno 16
@@ -210,7 +209,7 @@ fake_signal()
 
 	require_command python3
 	load_mod claims_target wait_in=read
-	on_exit klp__restore_file /sys/module/claims_target/parameters/wait_in none
+	on_exit restore_file /sys/module/claims_target/parameters/wait_in none
 	cat /proc/claims_target > "$KLP_TMP/read" &
 	reader=$!
 	python3 - > "$KLP_TMP/waited" <<-'EOF' &
@@ -228,7 +227,7 @@ fake_signal()
 	wait "$reader" "$waiter"
 	log_has '^livepatch: signaling remaining tasks$' || fail "the transition ended without a signal"
 	expect_file "$KLP_TMP/waited" "-1 EINTR"
-	klp__has_line "$KLP_TMP/read" "sleep 42" || fail "the read says: $(cat "$KLP_TMP/read")"
+	has_line "$KLP_TMP/read" "sleep 42" || fail "the read says: $(cat "$KLP_TMP/read")"
 	disable_lp claims_calls
 }
 # ANCHOR_END: fake-signal
@@ -263,7 +262,7 @@ init_twin()
 	# For a target that comes there are two of them.
 	load_lp claims_named position=2
 	load_mod claims_target
-	klp__has_line /proc/claims_target "twin 42" || fail "it is not patched"
+	has_line /proc/claims_target "twin 42" || fail "it is not patched"
 	unload_mod claims_target
 	disable_lp claims_named
 	unload_mod claims_named
@@ -279,7 +278,7 @@ init_twin()
 	log_has "livepatch: symbol position 2 for symbol 'claims_twin' in object 'claims_target' not found" ||
 		fail "refused for another reason"
 	load_lp claims_named
-	klp__has_line /proc/claims_target "twin 42" || fail "it is not patched"
+	has_line /proc/claims_target "twin 42" || fail "it is not patched"
 	disable_lp claims_named
 }
 # ANCHOR_END: init-twin
@@ -294,11 +293,11 @@ split()
 	grep -q 'claims_split\.part\.0' /proc/kallsyms || skip "this compiler has not split the function"
 	before=$(grep split /proc/claims_target)
 	load_lp claims_named function=claims_split
-	klp__has_line /proc/claims_target "$before" || fail "the callers have no copy: $(cat /proc/claims_target)"
+	has_line /proc/claims_target "$before" || fail "the callers have no copy: $(cat /proc/claims_target)"
 	disable_lp claims_named
 	unload_mod claims_named
 	load_lp claims_named function=claims_split.part.0
-	klp__has_line /proc/claims_target "${before% *} 242" || fail "$(cat /proc/claims_target)"
+	has_line /proc/claims_target "${before% *} 242" || fail "$(cat /proc/claims_target)"
 	disable_lp claims_named
 }
 # ANCHOR_END: part
@@ -374,8 +373,7 @@ blacklist()
 {
 	require_module dummy
 	[ ! -d /sys/module/dummy ] || skip "dummy is loaded"
-	echo dummy >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod dummy
+	unload_later dummy
 	echo "blacklist dummy" > "$KLP_TMP/modprobe.conf"
 	run modprobe -C "$KLP_TMP/modprobe.conf" rtnl-link-dummy
 	[ ! -d /sys/module/dummy ] || fail "the alias loads it"

@@ -86,7 +86,7 @@ first_peaks()
 
 has_peaks()
 {
-	klp__read /proc/softirqs && [[ $REPLY = *peak*[0-9] ]]
+	read_file /proc/softirqs && [[ $REPLY = *peak*[0-9] ]]
 }
 
 # A burst of packets to oneself shows while it lasts, and goes when it is over.

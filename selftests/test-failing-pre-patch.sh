@@ -6,6 +6,7 @@
 # xtask: modules=failing-pre-patch,naive-failing-pre-patch,selftests
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 
 LP=failing_pre_patch
 NAIVE=naive_failing_pre_patch

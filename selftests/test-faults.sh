@@ -36,9 +36,8 @@ sweep()
 	for word in "${@:2}"; do
 		watch+=(--watch "$word")
 	done
-	klp__find_ko "$mod" || fail "no $mod.ko"
-	echo "$mod" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$mod"
+	find_ko "$mod" > /dev/null || fail "no $mod.ko"
+	unload_later "$mod"
 	log "# faults: $mod ${params[*]}"
 	"$KLP_DIR/fail_nth.py" "${watch[@]}" "${NEXT[@]}" "$REPLY" "${params[@]}" \
 		> "$KLP_TMP/said" 2>&1 || status=$?
@@ -46,7 +45,7 @@ sweep()
 		[[ $line != sweep=* ]] || diag "$mod ${params[*]} $line"
 	done < "$KLP_TMP/said"
 	if [ "$status" -ne 0 ]; then
-		klp__read "$KLP_TMP/said"
+		read_file "$KLP_TMP/said"
 		diag "$REPLY"
 		fail "the sweep of $mod ended with $status"
 	fi

@@ -7,6 +7,7 @@
 # xtask: modules=function-fix,naive-function-fix,selftests
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 
 LP=function_fix
 NAIVE=naive_function_fix
@@ -34,7 +35,7 @@ verdict()
 		return
 	fi
 	# The kernel's answer, not that of ip itself.
-	klp__has_line "$KLP_TMP/said" "RTNETLINK answers: Invalid argument" || fail "not refused by the kernel"
+	has_line "$KLP_TMP/said" "RTNETLINK answers: Invalid argument" || fail "not refused by the kernel"
 	echo "a device called $1: refused"
 }
 

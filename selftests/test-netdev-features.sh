@@ -10,6 +10,7 @@
 # xtask: modules=netdev-features,naive-netdev-features,selftests timeout=900
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 . "$(dirname "$0")/lock_order.sh"
 
 LP=netdev_features
@@ -700,8 +701,7 @@ module_under_rtnl()
 	under_rtnl_needs
 	fresh_cards
 	hold_rtnl
-	echo "$LP" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$LP"
+	unload_later "$LP"
 	begin_to insmod "$(find_ko "$LP")"
 	wait_for stack_has "$BEGUN" register_netdevice_notifier || fail "$LP does not wait for RTNL"
 	loaded_under_rtnl

@@ -126,7 +126,7 @@ traced()
 	local hits
 
 	save_file "$TRACING/current_tracer"
-	on_exit klp__to_file "$TRACING/set_ftrace_filter" ""
+	on_exit restore_file "$TRACING/set_ftrace_filter" ""
 	write_file "$TRACING/set_ftrace_filter" cmdline_proc_show
 	write_file "$TRACING/current_tracer" function
 	load_lp "$LP"

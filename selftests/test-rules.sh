@@ -460,7 +460,7 @@ r12_disabled()
 	load_lp rules_all
 	log_mark
 	disable_lp rules_all
-	wait_for klp__unused rules_all
+	wait_for file_is /sys/module/rules_all/refcnt 0
 	expect_log rules_all <<-'EOF'
 		rules_all: pre_unpatch: vmlinux
 		rules_all: post_unpatch: vmlinux
@@ -484,7 +484,7 @@ r12_reversed()
 	write_file "$KLP_SYSFS/rules_all/enabled" 0
 	unpark
 	wait_for test ! -e "$KLP_SYSFS/rules_all"
-	wait_for klp__unused rules_all
+	wait_for file_is /sys/module/rules_all/refcnt 0
 	expect_log rules_all <<-'EOF'
 		rules_all: post_unpatch: vmlinux
 		rules_all: freed: vmlinux
@@ -507,7 +507,7 @@ r13_replaced()
 	log_mark
 	load_lp rules_next
 	wait_for test ! -e "$KLP_SYSFS/rules_all" || fail "rules_all was not replaced"
-	wait_for klp__unused rules_all
+	wait_for file_is /sys/module/rules_all/refcnt 0
 	expect_file "$ANSWER" 22
 	expect_file "$UID_FILE" 60001
 	expect_log rules_all rules_next <<-'EOF'

@@ -10,6 +10,7 @@
 # xtask: cpus=1 modules=shadow-data,naive-shadow-data,selftests
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 
 LP=shadow_data
 NAIVE=naive_shadow_data

@@ -243,7 +243,7 @@ always_running()
 # May come too late, or while another transition runs: both are refused, and neither does harm.
 turn()
 {
-	klp__to_file "$KLP_SYSFS/$1/enabled" "$2" 2>/dev/null && TURNS=$((TURNS + 1))
+	{ echo "$2" > "$KLP_SYSFS/$1/enabled"; } 2>/dev/null && TURNS=$((TURNS + 1))
 	return 0
 }
 
@@ -256,7 +256,7 @@ is_off()
 {
 	# Whoever was refused asks again.
 	if file_is "$KLP_SYSFS/$1/enabled" 1; then
-		klp__to_file "$KLP_SYSFS/$1/enabled" 0 2>/dev/null
+		{ echo 0 > "$KLP_SYSFS/$1/enabled"; } 2>/dev/null
 	fi
 	[ ! -e "$KLP_SYSFS/$1" ]
 }
@@ -293,14 +293,14 @@ one_cycle()
 		turn "$mod" 1
 		turns=$((turns - 1))
 	done
-	wait_for has_ended "$mod" || fail "the transition of $mod does not end: $(klp__stuck)"
+	wait_for has_ended "$mod" || fail "the transition of $mod does not end: $(stuck_tasks)"
 	if file_is "$KLP_SYSFS/$mod/enabled" 1; then
 		# Work may have to run before.
 		wait_for in_force "$mod" || fail "$mod is enabled after $TURNS turns, and not in force: $(values)"
 		CHECKED=$((CHECKED + 1))
 	fi
 	nap 300
-	wait_for is_off "$mod" || fail "$mod cannot be disabled: $(klp__stuck)"
+	wait_for is_off "$mod" || fail "$mod cannot be disabled: $(stuck_tasks)"
 	wait_for is_removed "$mod" || fail "$mod cannot be removed"
 }
 
@@ -312,9 +312,8 @@ soak()
 	: > "$KLP_TMP/moved"
 	: > "$KLP_TMP/hotplugged"
 	: > "$KLP_TMP/opened"
-	printf '%s\n' "${TARGETS[@]}" "${PATCHES[@]%% *}" >> "$KLP_TMP/loaded"
 	for mod in "${TARGETS[@]}" "${PATCHES[@]%% *}"; do
-		on_exit klp__drop_mod "$mod"
+		unload_later "$mod"
 	done
 	save_sysctl "$LIMIT" net.core.max_skb_frags net.core.rmem_max net.core.wmem_max
 	sysctl -q -w "$LIMIT=100" net.core.max_skb_frags=17 net.core.rmem_max=212992 net.core.wmem_max=212992
@@ -337,7 +336,7 @@ soak()
 	load_mod test_klp_names
 	values > "$KLP_TMP/values"
 	sound > "$KLP_TMP/before"
-	on_exit klp__to_file "$CPU" 1
+	on_exit restore_file "$CPU" 1
 
 	diag "seed $SEED, at most $CYCLES cycles and $SECONDS_MAX s"
 	targets_come_and_go & pids+=($!)
@@ -360,8 +359,7 @@ soak()
 		values | diff -u "$KLP_TMP/values" - >&2 || fail "^ $NOW has left that behind, in cycle $cycle"
 	done
 	# Some of it may have been overwritten.
-	klp__log_read
-	reversals=$(grep -c 'reversing transition' "$KLP_LOG" || true)
+	reversals=$(dmesg | grep -c 'reversing transition' || true)
 	diag "$cycle cycles in $((SECONDS - started)) s: $TURNS turns, $reversals reversals, $REFUSED loads refused, $CHECKED found in force," \
 		"$(wc -l < "$KLP_TMP/moved") comings and goings of targets, $(wc -l < "$KLP_TMP/hotplugged") of a processor"
 

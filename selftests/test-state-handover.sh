@@ -12,6 +12,7 @@
 # xtask: modules=state-handover,naive-state-handover,selftests cpus=2 append=slab_debug=FZP,kmalloc-*
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 
 V1=state_handover_v1
 V2=state_handover

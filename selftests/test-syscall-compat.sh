@@ -7,6 +7,7 @@
 # xtask: modules=syscall-compat,naive-syscall-compat append=syscall.x32=y
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 
 LP=syscall_compat
 NAIVE=naive_syscall_compat
@@ -28,7 +29,7 @@ ENTRIES=(native ia32)
 # is_in NAME FUNCTION: the sleeper is in there. Of the stack only what the core looks at counts: without `?`.
 is_in()
 {
-	klp__read "/proc/${SLEEPER[$1]}/stack" && [[ $REPLY =~ \ $2\+ ]]
+	read_file "/proc/${SLEEPER[$1]}/stack" && [[ $REPLY =~ \ $2\+ ]]
 }
 
 # sleeper NAME ENTRY [bad]: asleep in the call. What it prints is in $KLP_TMP/NAME
@@ -54,7 +55,7 @@ where()
 
 has_said()
 {
-	klp__read "$KLP_TMP/$1" && [[ $REPLY == *$'\n'* ]]
+	read_file "$KLP_TMP/$1" && [[ $REPLY == *$'\n'* ]]
 }
 
 # says NAME: what the call said, once it has
@@ -67,7 +68,7 @@ says()
 # wakes NAME: its child is killed
 wakes()
 {
-	klp__read "$KLP_TMP/$1"
+	read_file "$KLP_TMP/$1"
 	kill -KILL "$REPLY"
 	says "$1"
 }

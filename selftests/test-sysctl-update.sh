@@ -8,6 +8,7 @@
 # xtask: modules=sysctl-update,naive-sysctl-update,selftests
 
 . "$(dirname "$0")/functions.sh"
+. "$KLP_DIR/samples.sh"
 . "$(dirname "$0")/lock_order.sh"
 
 LP=sysctl_update
@@ -396,7 +397,7 @@ reader()
 	mkdir "$trace"
 	echo __get_random_u32_below > "$trace/set_ftrace_filter"
 	echo 1 > "$trace/options/sym-offset"
-	on_exit klp__to_file "$trace/current_tracer" nop
+	on_exit restore_file "$trace/current_tracer" nop
 	echo function > "$trace/current_tracer"
 
 	callers=$(drawn_by)
@@ -460,8 +461,7 @@ module_under_rtnl()
 	under_rtnl_needs
 	netns_at klp-old 100
 	hold_rtnl
-	echo "$LP" >> "$KLP_TMP/loaded"
-	on_exit klp__drop_mod "$LP"
+	unload_later "$LP"
 	begin_to insmod "$(find_ko "$LP")"
 	wait_for log_has "'$LP': patching complete" || {
 		kill "$MODPROBE" # before it waits for the callback

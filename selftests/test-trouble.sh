@@ -25,13 +25,6 @@ show_task()
 	show bash -o pipefail -c "($*) | sed 's/\b$PARKED\b/<pid>/g'"
 }
 
-# A command and what it prints.
-show_run()
-{
-	log "% $*"
-	show bash -c "$*"
-}
-
 # A command as a user types it in the folder of the modules, with the answer; it must fail.
 refused()
 {
@@ -39,8 +32,7 @@ refused()
 
 	dir=$(dirname "$(find_ko rules_all)")
 	if [ "$1" = insmod ]; then
-		echo "${2%.ko}" >> "$KLP_TMP/loaded"
-		on_exit klp__drop_mod "${2%.ko}"
+		unload_later "${2%.ko}"
 	fi
 	log "% $*"
 	# Without a path the answer is the same everywhere.
@@ -59,7 +51,7 @@ transition_never_ends()
 	wait_for log_has 'livepatch: signaling remaining tasks' || fail "no fake signal"
 	# Nothing but the sleeping task is left, and it took no notice.
 	expect_stalled rules_all
-	show_run "cat $KLP_SYSFS/rules_all/transition"
+	typed "cat $KLP_SYSFS/rules_all/transition"
 	show_task "grep -lx 0 /proc/[0-9]*/task/[0-9]*/patch_state"
 	show_task "cat /proc/$PARKED/comm"
 	show_task "sed -n 's/+.*\[/ [/p' /proc/$PARKED/stack"
@@ -80,7 +72,7 @@ transition_debug()
 	park
 	load_lp_nowait rules_all
 	expect_stalled rules_all
-	on_exit klp__to_file "$control" 'func klp_try_switch_task -p'
+	on_exit restore_file "$control" 'func klp_try_switch_task -p'
 	log_mark
 	write_file "$control" 'func klp_try_switch_task +p'
 	wait_for log_has "klp_try_switch_task: cat:$PARKED is" || fail "the core does not name the task"
@@ -106,7 +98,7 @@ transition_kill()
 	log "% kill -KILL <pid>"
 	kill -KILL "$PARKED"
 	wait_transition rules_all
-	show_run "cat $KLP_SYSFS/rules_all/transition"
+	typed "cat $KLP_SYSFS/rules_all/transition"
 	check_transcript trouble-transition-kill rules_all
 	disable_lp rules_all
 	unload_mod rules_all
@@ -118,9 +110,9 @@ symbol_not_found()
 {
 	load_mod trouble_target
 	refused insmod trouble_no_symbol.ko
-	show_run "awk '\$3 ~ /^nr_processe/ { print \$2, \$3, \$4 }' /proc/kallsyms"
+	typed "awk '\$3 ~ /^nr_processe/ { print \$2, \$3, \$4 }' /proc/kallsyms"
 	refused insmod trouble_wrong_object.ko
-	show_run "awk '\$3 == \"trouble_quota\" { print \$2, \$3, \$4 }' /proc/kallsyms"
+	typed "awk '\$3 == \"trouble_quota\" { print \$2, \$3, \$4 }' /proc/kallsyms"
 	check_transcript trouble-symbol-not-found trouble_no_symbol trouble_wrong_object
 }
 # ANCHOR_END: symbol
@@ -131,11 +123,11 @@ symbol_ambiguous()
 	load_mod trouble_target
 	refused insmod trouble_ambiguous.ko
 	refused insmod trouble_ambiguous_kernel.ko
-	show_run "awk '\$3 == \"trouble_twin\" { print \$2, \$3, \$4 }' /proc/kallsyms"
+	typed "awk '\$3 == \"trouble_twin\" { print \$2, \$3, \$4 }' /proc/kallsyms"
 	refused insmod trouble_third_twin.ko
-	show_run "grep twins $TROUBLE"
+	typed "grep twins $TROUBLE"
 	load_lp trouble_second_twin
-	show_run "grep twins $TROUBLE"
+	typed "grep twins $TROUBLE"
 	disable_lp trouble_second_twin
 	unload_mod trouble_second_twin
 	check_transcript trouble-symbol-ambiguous trouble_ambiguous trouble_ambiguous_kernel trouble_third_twin \
@@ -151,16 +143,16 @@ function_inlined()
 {
 	cd "$(dirname "$(find_ko trouble_target)")"
 	load_mod trouble_target
-	show_run "grep -E 'quota|share' $TROUBLE"
+	typed "grep -E 'quota|share' $TROUBLE"
 	load_lp trouble_inlined
-	show_run "cat $KLP_SYSFS/trouble_inlined/trouble_target/patched"
-	show_run "grep quota $TROUBLE"
-	show_run "$called"
+	typed "cat $KLP_SYSFS/trouble_inlined/trouble_target/patched"
+	typed "grep quota $TROUBLE"
+	typed "$called"
 	disable_lp trouble_inlined
 	unload_mod trouble_inlined
 	refused insmod trouble_gone.ko
 	load_lp trouble_caller
-	show_run "grep -E 'quota|share' $TROUBLE"
+	typed "grep -E 'quota|share' $TROUBLE"
 	disable_lp trouble_caller
 	unload_mod trouble_caller
 	check_transcript trouble-function-inlined trouble_inlined trouble_gone trouble_caller
@@ -173,11 +165,11 @@ function_specialised()
 	# Clang drops the parameter and leaves the name.
 	require_config CONFIG_CC_IS_GCC
 	load_mod trouble_target
-	show_run "grep sum $TROUBLE"
+	typed "grep sum $TROUBLE"
 	refused insmod trouble_specialised.ko
-	show_run "awk '/ trouble_sum/ { print \$2, \$3, \$4 }' /proc/kallsyms"
+	typed "awk '/ trouble_sum/ { print \$2, \$3, \$4 }' /proc/kallsyms"
 	load_lp trouble_copy
-	show_run "grep sum $TROUBLE"
+	typed "grep sum $TROUBLE"
 	disable_lp trouble_copy
 	unload_mod trouble_copy
 	check_transcript trouble-function-specialised trouble_specialised trouble_copy
@@ -192,7 +184,7 @@ refused_busy()
 	load_lp_nowait rules_all
 	expect_stalled rules_all
 	log_mark
-	show_run "grep -l 1 $KLP_SYSFS/*/transition"
+	typed "grep -l 1 $KLP_SYSFS/*/transition"
 	refused insmod rules_subset_0.ko
 	check_transcript trouble-refused-busy rules_subset_0
 	unpark
@@ -208,11 +200,11 @@ refused_loaded()
 {
 	load_lp rules_all
 	disable_lp rules_all
-	wait_for klp__unused rules_all
+	wait_for file_is /sys/module/rules_all/refcnt 0
 	log_mark
 	refused cat "$KLP_SYSFS/rules_all/enabled"
 	refused insmod rules_all.ko
-	show_run "cut -d' ' -f1,3 /proc/modules | grep rules_all"
+	typed "cut -d' ' -f1,3 /proc/modules | grep rules_all"
 	unload_mod rules_all
 	load_lp rules_all
 	check_transcript trouble-refused-loaded rules_all
@@ -305,10 +297,10 @@ refused_unload()
 	write_file "$KLP_SYSFS/rules_all/enabled" 0
 	expect_stalled rules_all
 	refused rmmod rules_all
-	show_run "cat /sys/module/rules_all/refcnt"
+	typed "cat /sys/module/rules_all/refcnt"
 	unpark
 	wait_for test ! -e "$KLP_SYSFS/rules_all"
-	wait_for klp__unused rules_all
+	wait_for file_is /sys/module/rules_all/refcnt 0
 	unload_mod rules_all
 	check_transcript trouble-refused-unload rules_all
 }
@@ -329,8 +321,8 @@ pinned_by_force()
 	wait_for test ! -e "$KLP_SYSFS/rules_all" || fail "it does not get disabled"
 	refused rmmod rules_all
 	refused cat "$KLP_SYSFS/rules_all/enabled"
-	show_run "cat /sys/module/rules_all/refcnt"
-	show_run "ls /sys/module/rules_all/holders | wc -l"
+	typed "cat /sys/module/rules_all/refcnt"
+	typed "ls /sys/module/rules_all/holders | wc -l"
 	unpark
 	# Nobody is in it any more, and it stays: nobody can know.
 	sleep 3
