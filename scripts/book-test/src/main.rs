@@ -10,7 +10,6 @@
 mod browser;
 mod map;
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -20,7 +19,6 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
-use serde::Deserialize;
 use walkdir::WalkDir;
 
 use browser::Browser;
@@ -147,221 +145,100 @@ fn run(pages: &Path, screenshots: Option<&Path>) -> Result<bool> {
     Ok(good)
 }
 
-fn loads(browser: &Browser, book: &Book) -> Result<Complaints> {
+/// Ask each page what is wrong in it, and what went wrong meanwhile.
+fn ask<'a>(
+    browser: &Browser,
+    book: &Book,
+    pages: impl IntoIterator<Item = &'a PathBuf>,
+    question: &str,
+) -> Result<Complaints> {
     let mut complaints = Vec::new();
-    let api = PathBuf::from("generated/api/klp/index.html");
-    for page in book.pages.iter().chain([&api]) {
+    for page in pages {
         browser.open(&book.address(page))?;
-        complaints.extend(
-            browser
-                .errors()
-                .into_iter()
-                .map(|e| format!("{}: {e}", page.display())),
-        );
+        let mut own: Complaints = browser.ask(question)?;
+        own.extend(browser.errors());
+        complaints.extend(own.iter().map(|what| format!("{}: {what}", page.display())));
     }
     Ok(complaints)
+}
+
+fn loads(browser: &Browser, book: &Book) -> Result<Complaints> {
+    let api = PathBuf::from("generated/api/klp/index.html");
+    ask(browser, book, book.pages.iter().chain([&api]), "[]")
 }
 
 fn listings(browser: &Browser, book: &Book) -> Result<Complaints> {
-    let mut complaints = Vec::new();
-    for page in book.chapters() {
-        browser.open(&book.address(page))?;
-        let empty: Vec<usize> = browser.ask(
-            "[...document.querySelectorAll('main pre code')]
-                .map((code, nr) => code.textContent.trim() === '' ? nr + 1 : 0).filter(nr => nr)",
-        )?;
-        complaints.extend(
-            empty
-                .iter()
-                .map(|nr| format!("{}: listing {nr} is empty", page.display())),
-        );
-    }
-    Ok(complaints)
+    ask(browser, book, book.chapters(), "klpTest.emptyListings()")
 }
 
 fn search(browser: &Browser, book: &Book) -> Result<Complaints> {
-    #[derive(Deserialize)]
-    struct Hit {
-        link: String,
-        text: String,
-    }
     browser.open(&book.address(Path::new("index.html")))?;
     // As a reader does: `s` opens the search.
     browser.press("s")?;
     browser.wait("document.activeElement.tagName === 'INPUT'")?;
-    browser.write("reversed")?;
+    for letter in ["r", "e", "v", "e", "r", "s", "e", "d"] {
+        browser.press(letter)?;
+    }
     const RESULTS: &str = "[...document.querySelectorAll('#mdbook-searchresults li a')]";
     if browser.wait(&format!("{RESULTS}.length > 0")).is_err() {
         return Ok(vec!["nothing is found".to_owned()]);
     }
-    let hits: Vec<Hit> = browser.ask(&format!(
-        "{RESULTS}.map(a => ({{link: a.href, text: a.closest('li').textContent}}))"
+    // Page and text of each.
+    let hits: Vec<(String, String)> = browser.ask(&format!(
+        "{RESULTS}.map(a => [a.href.split('#')[0], a.closest('li').textContent.toLowerCase()])"
     ))?;
-    let telling = hits
-        .iter()
-        .any(|hit| hit.text.to_lowercase().contains("revers"));
     let mut complaints = Vec::new();
-    if !telling {
+    if !hits.iter().any(|(_, text)| text.contains("revers")) {
         complaints.push(format!("none of {} results shows the word", hits.len()));
     }
-    let pages: BTreeSet<&str> = hits
-        .iter()
-        .map(|hit| {
-            hit.link
-                .split_once('#')
-                .map_or(hit.link.as_str(), |(page, _)| page)
-        })
-        .collect();
-    for page in pages {
-        browser.open(page)?;
+    for page in hits
+        .into_iter()
+        .map(|(page, _)| page)
+        .collect::<BTreeSet<_>>()
+    {
+        browser.open(&page)?;
         complaints.extend(browser.errors().into_iter().map(|e| format!("{page}: {e}")));
     }
     Ok(complaints)
 }
 
 fn comforts(browser: &Browser, book: &Book) -> Result<Complaints> {
-    let mut complaints = Vec::new();
-    let mut want = |what: &str, there: bool| {
-        if !there {
-            complaints.push(format!("missing: {what}"));
-        }
-    };
     browser.open(&book.address(Path::new("index.html")))?;
     browser.wait("document.querySelector('#mdbook-sidebar a') !== null")?;
-    let folded =
-        "[...document.querySelectorAll('#mdbook-sidebar li:not(.expanded) > ol.section')].length";
-    want("folded sections", browser.ask::<usize>(folded)? > 0);
-    want(
-        "the print page",
-        browser.ask("document.querySelector('a[href$=\"print.html\"]') !== null")?,
-    );
-    want(
-        "the choice of a theme",
-        browser.ask("document.querySelector('#mdbook-theme-navy') !== null")?,
-    );
-    want(
-        "copy buttons",
-        browser.ask(
-            "document.querySelectorAll('main pre .clip-button').length > 0
-                && document.querySelectorAll('main pre .clip-button').length
-                    === document.querySelectorAll('main pre > code').length",
-        )?,
-    );
+    let mut complaints: Complaints = browser.ask("klpTest.missing()")?;
     browser.open(&book.address(Path::new("print.html")))?;
-    let whole = book.chapters().count();
-    want(
-        "chapters on the print page",
-        browser.ask::<usize>("document.querySelectorAll('main h1').length")? >= whole - 1,
-    );
+    let printed: usize = browser.ask("document.querySelectorAll('main h1').length")?;
+    if printed < book.chapters().count() - 1 {
+        complaints.push("missing: chapters on the print page".to_owned());
+    }
     Ok(complaints)
 }
 
-/// What a page says of its pictures.
-const TIMELINES: &str = r#"
-(() => {
-    const luminance = colour => {
-        const [r, g, b] = colour.match(/[\d.]+/g).map(v => v / 255)
-            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ground = luminance(getComputedStyle(document.documentElement).backgroundColor);
-    const contrast = colour => {
-        const [low, high] = [luminance(colour), ground].sort((a, b) => a - b);
-        return (high + 0.05) / (low + 0.05);
-    };
-    return [...document.querySelectorAll('svg.klp-timeline')].map(svg => {
-        const box = svg.getBoundingClientRect();
-        const marks = [...svg.querySelectorAll('circle, rect')];
-        const words = [...svg.querySelectorAll('text')];
-        return {
-            width: box.width,
-            height: box.height,
-            title: svg.querySelector('title')?.textContent ?? '',
-            description: svg.querySelector('desc')?.textContent ?? '',
-            role: svg.getAttribute('role') ?? '',
-            callbacks: svg.querySelectorAll('circle').length,
-            marks: Math.min(...marks.map(mark => contrast(getComputedStyle(mark).fill))),
-            words: Math.min(...words.map(text => contrast(getComputedStyle(text).fill))),
-            cut: words.filter(text => text.getBoundingClientRect().right > box.right + 1).length,
-        };
-    });
-})()"#;
-
-#[derive(Deserialize)]
-struct Timeline {
-    width: f64,
-    height: f64,
-    title: String,
-    description: String,
-    role: String,
-    callbacks: usize,
-    /// The least contrast of a mark and of a word with the page.
-    marks: Option<f64>,
-    words: Option<f64>,
-    /// Texts that reach out of the picture.
-    cut: usize,
-}
-
-/// The pictures of each page that has some.
-fn all_timelines(browser: &Browser, book: &Book) -> Result<BTreeMap<PathBuf, Vec<Timeline>>> {
-    let mut found = BTreeMap::new();
+/// The pages with pictures of the callbacks: the browser is asked only where there is something to see.
+fn with_timelines(book: &Book) -> Result<Vec<&PathBuf>> {
+    let mut found = Vec::new();
     for page in book.chapters() {
-        let text = fs::read_to_string(book.root.join(page))
-            .with_context(|| format!("reading {}", page.display()))?;
-        // The browser is asked only where there is something to see.
-        if !text.contains("klp-timeline") {
-            continue;
-        }
-        browser.open(&book.address(page))?;
-        let timelines: Vec<Timeline> = browser.ask(TIMELINES)?;
-        if !timelines.is_empty() {
-            found.insert(page.clone(), timelines);
+        let text = fs::read_to_string(book.root.join(page));
+        let text = text.with_context(|| format!("reading {}", page.display()))?;
+        if text.contains("<svg class=\"klp-timeline\"") {
+            found.push(page);
         }
     }
+    ensure!(!found.is_empty(), "there is no timeline");
     Ok(found)
 }
 
 fn timelines(browser: &Browser, book: &Book) -> Result<Complaints> {
+    let pages = with_timelines(book)?;
     let mut complaints = Vec::new();
     for theme in THEMES {
         browser.open(&book.address(Path::new("index.html")))?;
         browser.theme(theme)?;
         for width in [DESK, PHONE] {
             browser.width(width)?;
-            let found = all_timelines(browser, book)?;
-            if found.is_empty() {
-                complaints.push("there is no timeline".to_owned());
-            }
-            for (page, timeline) in found
-                .iter()
-                .flat_map(|(p, all)| all.iter().map(move |t| (p, t)))
-            {
-                let mut wrong = |what: String| {
-                    complaints.push(format!(
-                        "{}, {theme}, {width} pixels: {what}",
-                        page.display()
-                    ));
-                };
-                if timeline.width < 200.0 || timeline.height < 100.0 {
-                    wrong(format!("{} by {}", timeline.width, timeline.height));
-                }
-                if timeline.words.unwrap_or(0.0) < CONTRAST {
-                    wrong(format!(
-                        "contrast of text {:.1}",
-                        timeline.words.unwrap_or(0.0)
-                    ));
-                }
-                // Marks are told apart by 3 to 1 (WCAG 2.2, 1.4.11).
-                if timeline.marks.unwrap_or(0.0) < 3.0 {
-                    wrong(format!(
-                        "contrast of marks {:.1}",
-                        timeline.marks.unwrap_or(0.0)
-                    ));
-                }
-                if timeline.cut > 0 {
-                    wrong(format!("{} texts are cut off", timeline.cut));
-                }
-            }
+            let wrong = ask(browser, book, pages.iter().copied(), "klpTest.unreadable()")?;
+            let here = |what| format!("{theme}, {width} pixels: {what}");
+            complaints.extend(wrong.into_iter().map(here));
         }
     }
     browser.width(DESK)?;
@@ -370,46 +247,12 @@ fn timelines(browser: &Browser, book: &Book) -> Result<Complaints> {
 }
 
 fn alternatives(browser: &Browser, book: &Book) -> Result<Complaints> {
-    let mut complaints = Vec::new();
-    for (page, timelines) in all_timelines(browser, book)? {
-        for timeline in timelines {
-            let told = ["pre_patch", "post_patch", "pre_unpatch", "post_unpatch"]
-                .map(|name| {
-                    timeline
-                        .description
-                        .matches(&format!(". {name} of "))
-                        .count()
-                })
-                .iter()
-                .sum::<usize>();
-            if timeline.role != "img" || timeline.title.is_empty() || told != timeline.callbacks {
-                complaints.push(format!(
-                    "{}: `{}` shows {} callbacks and tells of {told}",
-                    page.display(),
-                    timeline.title,
-                    timeline.callbacks
-                ));
-            }
-        }
-    }
-    Ok(complaints)
+    ask(browser, book, with_timelines(book)?, "klpTest.untold()")
 }
 
 fn overflow(browser: &Browser, book: &Book) -> Result<Complaints> {
     browser.width(PHONE)?;
-    let mut complaints = Vec::new();
-    for page in book.chapters() {
-        browser.open(&book.address(page))?;
-        let wide: u32 = browser.ask("document.documentElement.scrollWidth")?;
-        if wide > PHONE {
-            let what: String = browser.ask(
-                "[...document.querySelectorAll('main *')]
-                    .filter(e => e.getBoundingClientRect().right > innerWidth && !e.closest('pre, table'))
-                    .map(e => e.tagName + ' ' + e.textContent.trim().slice(0, 40)).slice(0, 1).join()",
-            )?;
-            complaints.push(format!("{}: {wide} pixels wide: {what}", page.display()));
-        }
-    }
+    let complaints = ask(browser, book, book.chapters(), "klpTest.overflow()")?;
     browser.width(DESK)?;
     Ok(complaints)
 }
@@ -426,8 +269,7 @@ fn pictures(browser: &Browser, book: &Book, folder: &Path) -> Result<()> {
         browser.open(&book.address(Path::new("index.html")))?;
         browser.theme(theme)?;
         browser.open(&book.address(Path::new(page)))?;
-        browser
-            .ask::<bool>("(document.querySelector('svg.klp-timeline')?.scrollIntoView(), true)")?;
+        browser.act("document.querySelector('svg.klp-timeline')?.scrollIntoView()")?;
         let file = folder.join(format!("{name}.png"));
         fs::write(&file, browser.picture()?)
             .with_context(|| format!("writing {}", file.display()))?;

@@ -17,42 +17,6 @@ use crate::THEMES;
 
 const PAGE: &str = "model/map.html";
 
-/// `klpWalk(state)` goes to a state by the shortest way, takes each edge from there and comes back, all by clicking.
-const WALK: &str = r#"(() => {
-    const root = document.getElementById('klp-map');
-    const map = JSON.parse(document.getElementById('klp-map-data').textContent);
-    const came = [[]];
-    for (const queue = [0]; queue.length;) {
-        const at = queue.shift();
-        for (const way of map.ways[at]) {
-            if (came[way[1]]) continue;
-            came[way[1]] = [...came[at], way];
-            queue.push(way[1]);
-        }
-    }
-    window.klpWalk = state => {
-        const complaints = [];
-        const press = name => root.querySelector(`button[data-word="${name}"]`)?.click();
-        const take = way => {
-            const name = map.actions[way[0]][0];
-            press(name);
-            const logged = [...root.querySelectorAll('pre span')].map(line => line.textContent.trim());
-            const right = way[2].map(nr => map.lines[nr]).join() === logged.join();
-            if (Number(root.dataset.state) !== way[1] || !right) complaints.push(`${state}: ${name}`);
-            const wide = document.documentElement.scrollWidth;
-            if (wide > innerWidth) complaints.push(`${state}: ${name}: ${wide} pixels wide`);
-        };
-        press('again');
-        came[state].forEach(take);
-        for (const way of map.ways[state]) {
-            take(way);
-            press('back');
-        }
-        return {edges: map.ways[state].length, complaints};
-    };
-    return map.states.length;
-})()"#;
-
 #[derive(Deserialize)]
 struct Walked {
     edges: usize,
@@ -63,8 +27,8 @@ pub fn edges(browser: &Browser, book: &Book) -> Result<Complaints> {
     browser.width(PHONE)?;
     browser.open(&book.address(Path::new(PAGE)))?;
     let (mut complaints, mut edges) = (Vec::new(), 0);
-    for state in 0..browser.ask::<usize>(WALK)? {
-        let walked: Walked = browser.ask(&format!("klpWalk({state})"))?;
+    for state in 0..browser.ask::<usize>("klpTest.states()")? {
+        let walked: Walked = browser.ask(&format!("klpTest.walk({state})"))?;
         edges += walked.edges;
         complaints.extend(walked.complaints);
     }
@@ -85,12 +49,12 @@ pub fn readers(browser: &Browser, book: &Book) -> Result<Complaints> {
     for theme in THEMES {
         browser.open(&book.address(Path::new(PAGE)))?;
         browser.theme(theme)?;
-        let least: f64 = browser.ask(CONTRASTS)?;
+        let least: f64 = browser.ask("klpTest.buttons()")?;
         want(&format!("{theme}: contrast {least:.1}"), least >= CONTRAST);
     }
     browser.theme(THEMES[0])?;
     // By the keyboard: the first button, and the focus stays among the buttons.
-    browser.ask::<bool>("(document.querySelector('#klp-map button').focus(), true)")?;
+    browser.act("document.querySelector('#klp-map button').focus()")?;
     browser.press("Enter")?;
     want(
         "Enter presses a button",
@@ -120,17 +84,3 @@ pub fn readers(browser: &Browser, book: &Book) -> Result<Complaints> {
     }
     Ok(complaints)
 }
-
-/// The least contrast of a button's text with its ground.
-const CONTRASTS: &str = r"(() => {
-    const luminance = colour => {
-        const [r, g, b] = colour.match(/[\d.]+/g).map(v => v / 255)
-            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    return Math.min(...[...document.querySelectorAll('#klp-map button:enabled')].map(button => {
-        const style = getComputedStyle(button);
-        const [low, high] = [luminance(style.color), luminance(style.backgroundColor)].sort((a, b) => a - b);
-        return (high + 0.05) / (low + 0.05);
-    }));
-})()";
