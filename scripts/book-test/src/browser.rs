@@ -257,7 +257,10 @@ fn error_of(said: &Value) -> Option<String> {
             let entry = &params["entry"];
             Some(format!("{} {}", entry["text"], entry["url"]))
         }
-        "Runtime.exceptionThrown" => Some(format!("uncaught: {}", params["exceptionDetails"])),
+        "Runtime.exceptionThrown" => {
+            let details = &params["exceptionDetails"];
+            Some(format!("uncaught: {}", details["exception"]["description"]))
+        }
         "Runtime.consoleAPICalled" if params["type"] == "error" => {
             Some(format!("console.error: {}", params["args"]))
         }

@@ -252,7 +252,12 @@ fn alternatives(browser: &Browser, book: &Book) -> Result<Complaints> {
 
 fn overflow(browser: &Browser, book: &Book) -> Result<Complaints> {
     browser.width(PHONE)?;
-    let complaints = ask(browser, book, book.chapters(), "klpTest.overflow()")?;
+    let complaints = ask(
+        browser,
+        book,
+        book.chapters(),
+        &format!("klpTest.overflow({PHONE})"),
+    )?;
     browser.width(DESK)?;
     Ok(complaints)
 }
