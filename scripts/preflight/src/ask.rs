@@ -59,6 +59,12 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         ..Patched::new(object.clone(), function)
     };
     findings::entry(&mut findings, facts, &code, &entry)?;
+    let symbols = code.symbols(function)?;
+    let inlined = match symbols.all > symbols.code {
+        // It is data.
+        true => None,
+        false => Some(findings::inlined(&mut findings, &code, &entry, &[])?),
+    };
     let findings = findings.0;
     let can = findings
         .iter()
@@ -76,6 +82,11 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
             &format!("{what}; {help}"),
         );
     }
+    match inlined.map(|inlined| (inlined.into.is_empty(), inlined.unsure)) {
+        Some((_, Some(why))) => say("inlined", &format!("not known for certain: {why}")),
+        Some((true, None)) => say("inlined", "nowhere"),
+        _ => {}
+    }
     match code.prototype(function)? {
         Some(prototype) if !can && prototype.is_bare() => {
             say(
@@ -90,15 +101,12 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         None => say("in C", "BTF does not have it: read the source"),
     }
     if object == Object::Vmlinux {
-        let exported = facts.is_exported(function);
-        say(
-            "exported",
-            if exported {
-                "yes: a module may use it"
-            } else {
-                "no"
-            },
-        );
+        let exported = if facts.is_exported(function) {
+            "yes: a module may use it"
+        } else {
+            "no"
+        };
+        say("exported", exported);
     }
     for line in &sources {
         say("source", line);
@@ -111,14 +119,18 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
 }
 
 /// The places of what looks like the definition.
-fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
+pub fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
     let word = function.split('.').next().unwrap_or(function);
+    let entry = word
+        .strip_prefix("__")
+        .and_then(|word| word.split_once("_sys_"));
+    let word = entry.map_or(word, |(_, call)| call);
     if !word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Ok(Vec::new());
     }
     let found = Command::new("grep")
         .args(["-rnE", "--include=*.c", "--include=*.S", "--include=*.h"])
-        .arg(format!(r"^([a-zA-Z_].*[ *])?{word}\(|^SYM_(FUNC|CODE)_START(_LOCAL)?\({word}\)|^SYSCALL_DEFINE.*\({word}"))
+        .arg(format!(r"^([a-zA-Z_].*[ *])?{word}\(|^SYM_(FUNC|CODE)_START(_LOCAL)?\({word}\)|^(COMPAT_)?SYSCALL_DEFINE.*\({word}"))
         .args(BUILT_IN)
         .env("LC_ALL", "C")
         .current_dir(tree)

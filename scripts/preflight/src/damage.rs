@@ -12,6 +12,7 @@ use anyhow::Result;
 use object::Object as _;
 use object::ObjectSection as _;
 
+use crate::dwarf;
 use crate::facts::Code;
 use crate::facts::Facts;
 use crate::findings;
@@ -76,5 +77,5 @@ fn look(facts: &Facts, bytes: &[u8]) -> Result<()> {
     let code = Code::Module(facts, bytes.to_vec());
     code.symbols("init_module")?;
     code.prototype("init_module")?;
-    code.inlined_into("init_module").map(drop)
+    dwarf::read(&module::parse(bytes)?, |_| true, true).map(drop)
 }

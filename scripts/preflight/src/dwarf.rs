@@ -3,6 +3,7 @@
 //! What DWARF tells of a module's functions: their prototypes, and where they were inlined.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
@@ -12,6 +13,7 @@ use gimli::EndianSlice;
 use gimli::RunTimeEndian;
 use object::Object as _;
 use object::ObjectSection as _;
+use object::ObjectSymbol as _;
 
 use crate::module::parse;
 use crate::module::File;
@@ -37,26 +39,20 @@ impl gimli::Relocate for &Relocations {
 
 /// The prototype of a C function, for a module without BTF.
 pub fn prototype(bytes: &[u8], function: &str) -> Result<Option<Prototype>> {
-    Ok(read(&parse(bytes)?, |name| name == function)?
+    Ok(read(&parse(bytes)?, |name| name == function, false)?
         .prototypes
         .remove(function))
-}
-
-/// The functions of a module that `function` was inlined into, where DWARF tells.
-pub fn inlined_into(bytes: &[u8], function: &str) -> Result<Vec<String>> {
-    let callers = read(&parse(bytes)?, |name| name == function)?.inlined;
-    Ok(callers.into_iter().collect())
 }
 
 /// What DWARF tells of the functions that somebody wants to know about.
 #[derive(Default)]
 pub struct DebugInfo {
     pub prototypes: HashMap<String, Prototype>,
-    /// Who has their code.
-    inlined: BTreeSet<String>,
+    /// What was inlined into which symbol, and from which call.
+    pub inlined: BTreeMap<(String, String), String>,
 }
 
-pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool) -> Result<DebugInfo> {
+pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool, inlined: bool) -> Result<DebugInfo> {
     let endian = match file.is_little_endian() {
         true => RunTimeEndian::Little,
         false => RunTimeEndian::Big,
@@ -89,10 +85,11 @@ pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool) -> Result<DebugInfo>
             .map_err(anyhow::Error::from)
             .and_then(|unit| {
                 Unit {
+                    file,
                     dwarf: &dwarf,
                     unit,
                 }
-                .read(&wanted, &mut info)
+                .read(&wanted, inlined, &mut info)
             })
             .with_context(|| format!("the unit at {at:#x} of .debug_info"))?;
     }
@@ -102,30 +99,85 @@ pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool) -> Result<DebugInfo>
 type Entry<'a, 'u> = gimli::DebuggingInformationEntry<'u, 'u, Reader<'a>>;
 
 struct Unit<'a, 'd> {
+    file: &'d File<'d>,
     dwarf: &'d gimli::Dwarf<Reader<'a>>,
     unit: gimli::Unit<Reader<'a>>,
 }
 
 impl<'a> Unit<'a, '_> {
-    fn read(&self, wanted: &impl Fn(&str) -> bool, info: &mut DebugInfo) -> Result<()> {
-        let mut around = String::new();
+    fn read(
+        &self,
+        wanted: &impl Fn(&str) -> bool,
+        inlined: bool,
+        info: &mut DebugInfo,
+    ) -> Result<()> {
+        let mut around = None;
         let mut entries = self.unit.entries();
         while let Some((_, entry)) = entries.next_dfs()? {
             match entry.tag() {
-                gimli::DW_TAG_subprogram => {
-                    around = self.name(entry)?;
-                    if wanted(&around) && entry.attr_value(gimli::DW_AT_declaration)?.is_none() {
+                // A function may declare others within itself.
+                gimli::DW_TAG_subprogram
+                    if entry.attr_value(gimli::DW_AT_declaration)?.is_none() =>
+                {
+                    let name = self.name(entry)?;
+                    around = if inlined {
+                        self.symbol(entry, &name)?
+                    } else {
+                        None
+                    };
+                    if wanted(&name) {
                         let prototype = self.prototype(entry.offset())?;
-                        info.prototypes.insert(around.clone(), prototype);
+                        info.prototypes.insert(name, prototype);
                     }
                 }
-                gimli::DW_TAG_inlined_subroutine if wanted(&self.name(entry)?) => {
-                    info.inlined.insert(around.clone());
+                gimli::DW_TAG_inlined_subroutine => {
+                    if let Some(around) = &around {
+                        let pair = (self.name(entry)?, around.clone());
+                        info.inlined.insert(pair, self.call(entry)?);
+                    }
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// The symbol of a function that has code, which may be a copy with a suffix.
+    fn symbol(&self, function: &Entry<'a, '_>, name: &str) -> Result<Option<String>> {
+        let mut ranges = self.dwarf.die_ranges(&self.unit, function)?;
+        let mut begins = BTreeSet::new();
+        while let Some(range) = ranges.next()? {
+            begins.insert(range.begin);
+        }
+        let is_it = |symbol: &&str| {
+            let rest = symbol.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('.') && !rest.ends_with(".cold"))
+        };
+        let symbols = self.file.symbols();
+        let there = symbols.filter(|symbol| begins.contains(&symbol.address()));
+        let copy = there.filter_map(|symbol| symbol.name().ok()).find(is_it);
+        let name = copy.unwrap_or(name).to_owned();
+        Ok((!begins.is_empty()).then_some(name))
+    }
+
+    /// File and line of the call that was inlined.
+    fn call(&self, inlined: &Entry<'a, '_>) -> Result<String> {
+        let number = |attribute| -> Result<u64> {
+            let value = inlined.attr(attribute)?;
+            Ok(value.and_then(|value| value.udata_value()).unwrap_or(0))
+        };
+        let line = number(gimli::DW_AT_call_line)?;
+        let program = self.unit.line_program.as_ref();
+        let file = program.and_then(|p| p.header().file(number(gimli::DW_AT_call_file).ok()?));
+        let Some(file) = file else {
+            return Ok(format!("line {line}"));
+        };
+        let text = self.dwarf.attr_string(&self.unit, file.path_name())?;
+        let text = gimli::Reader::to_string_lossy(&text)?.into_owned();
+        Ok(format!(
+            "{}:{line}",
+            text.rsplit('/').next().unwrap_or(&text)
+        ))
     }
 
     fn text(&self, entry: &Entry<'a, '_>, attribute: gimli::DwAt) -> Result<String> {

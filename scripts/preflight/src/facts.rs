@@ -29,6 +29,8 @@ use walkdir::WalkDir;
 
 use crate::convention::Text;
 use crate::dwarf;
+use crate::inlined;
+use crate::inlined::Inlined;
 use crate::module;
 use crate::prototype::Prototype;
 use crate::symbols;
@@ -74,7 +76,8 @@ pub struct Facts {
     modules: Vec<PathBuf>,
     pub kallsyms: String,
     pub traced: BTreeSet<u64>,
-    text: PathBuf,
+    /// Where all of it is kept.
+    pub dir: PathBuf,
     blacklist: String,
     btf: Btf,
     /// What vmlinux and its modules export; `None` where the build left no list.
@@ -104,20 +107,19 @@ impl Facts {
             modules: vec![given("KLP_MODULES")?.into()],
             kallsyms: text("kallsyms")?,
             traced: symbols::addresses(&text("traced")?),
-            text: dir.join("text"),
             blacklist: text("blacklist")?,
             btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
             exported: fs::read_to_string(given("KLP_SYMVERS")?).ok().map(|text| {
                 let names = text.lines().filter_map(|line| line.split('\t').nth(1));
                 names.map(str::to_owned).collect()
             }),
+            dir,
         })
     }
 
     /// The code of vmlinux, which is large and seldom asked for; `None` where the kernel has no /proc/kcore.
     pub fn text(&self) -> Result<Option<Text>> {
-        let file = fs::read(&self.text);
-        let file = file.with_context(|| format!("reading {}", self.text.display()))?;
+        let file = fs::read(self.dir.join("text")).context("reading the kernel's code")?;
         Ok(Text::new(&file))
     }
 
@@ -287,11 +289,30 @@ impl Code<'_> {
         Ok(Prototype::from_btf(&btf, name))
     }
 
-    /// The functions that have the code of `name` in them, where debug information tells.
-    pub fn inlined_into(&self, name: &str) -> Result<Vec<String>> {
+    /// Where else the code of a function is; without debug information its file is compiled for that.
+    pub fn inlined(&self, object: &Object, name: &str) -> Result<Inlined> {
         match self {
-            Code::Vmlinux(_) => Ok(Vec::new()),
-            Code::Module(_, bytes) => dwarf::inlined_into(bytes, name),
+            Code::Vmlinux(facts) => {
+                let places = || Ok(symbols::places(&facts.kallsyms));
+                inlined::of(facts, object, name, places)
+            }
+            Code::Module(_, bytes) if self.has_debug_info()? => {
+                let info = dwarf::read(&module::parse(bytes)?, |_| false, true)?;
+                let all = info.inlined.into_iter();
+                let into = all.filter(|((callee, _), _)| callee == name);
+                let into = into.map(|((_, caller), call)| (caller, call)).collect();
+                Ok(Inlined { into, unsure: None })
+            }
+            Code::Module(facts, bytes) => {
+                inlined::of(facts, object, name, || module::places(bytes))
+            }
+        }
+    }
+
+    pub fn has_debug_info(&self) -> Result<bool> {
+        match self {
+            Code::Vmlinux(_) => Ok(false),
+            Code::Module(_, bytes) => Ok(module::section(bytes, ".debug_info")?.is_some()),
         }
     }
 }

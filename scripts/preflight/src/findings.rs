@@ -12,6 +12,7 @@ use crate::calls;
 use crate::convention;
 use crate::facts::Code;
 use crate::facts::Facts;
+use crate::inlined::Inlined;
 use crate::module;
 use crate::module::Patched;
 use crate::symbols::Object;
@@ -156,12 +157,19 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         }
         callbacks(&mut all, &image, table);
     }
-    for one in &module::patched(&info, &image, &tables)? {
+    let patched = module::patched(&info, &image, &tables)?;
+    for one in &patched {
         let symbol = format!("{}:{}", one.object, one.function);
         match facts.code(&one.object)? {
             _ if one.function.is_empty() => all.say(Warning, &symbol, "the function has no name; it is filled in when the module is loaded, so it was not looked at"),
             None => all.say(Wrong, &symbol, format!("this kernel has no module {}; for what is built in say `vmlinux`: the core waits for a module of this name for ever", one.object)),
-            Some(code) => entry(&mut all, facts, &code, one)?,
+            Some(code) => {
+                entry(&mut all, facts, &code, one)?;
+                // Of a name that is not there nobody needs to know.
+                if code.has_debug_info()? || code.symbols(&one.function)?.all > 0 {
+                    inlined(&mut all, &code, one, &patched)?;
+                }
+            }
         }
         if !one.has_new {
             all.say(
@@ -277,10 +285,6 @@ pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched
             format!("{clones} stays as it is; some callers use that copy: replace them as well"),
         );
     }
-    let inlined = code.inlined_into(&entry.function)?.join(", ");
-    if !inlined.is_empty() {
-        all.say(Warning, &symbol, format!("its code is also in {inlined}; it was inlined there, and stays as it is: replace these as well"));
-    }
     let old = code.prototype(&entry.function)?;
     // Debug information says `void f(void)` of every routine in assembly.
     if let Some(old) = old.filter(|old| symbols.traced > 0 || !old.is_bare()) {
@@ -296,6 +300,36 @@ pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched
         }
     }
     Ok(())
+}
+
+/// Says which functions have the code of `entry` in them, but for those that the patch replaces as well; `None` where that is not known.
+pub fn inlined(
+    all: &mut Findings,
+    code: &Code<'_>,
+    entry: &Patched,
+    patched: &[Patched],
+) -> Result<Inlined> {
+    let mut inlined = code.inlined(&entry.object, &entry.function)?;
+    inlined.into.retain(|caller, _| {
+        let is_it = |other: &Patched| other.object == entry.object && other.function == *caller;
+        // What ran when the kernel started does not matter any more.
+        let is_over = || code.symbols(caller).is_ok_and(|symbols| symbols.init);
+        !patched.iter().any(is_it) && !(entry.object == Object::Vmlinux && is_over())
+    });
+    let places = inlined
+        .into
+        .iter()
+        .map(|(caller, at)| format!("{caller} ({at})"));
+    let places = places.collect::<Vec<_>>().join(", ");
+    if !places.is_empty() {
+        let symbol = format!("{}:{}", entry.object, entry.function);
+        let what = match code.symbols(&entry.function)?.all {
+            0 => format!("its code is in {places}; it was inlined there: replace each of these"),
+            _ => format!("its code is also in {places}; it was inlined there, and stays as it is: replace these as well"),
+        };
+        all.say(Warning, &symbol, what);
+    }
+    Ok(inlined)
 }
 
 /// Why the core refuses to replace it; what to do.

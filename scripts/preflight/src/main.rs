@@ -13,6 +13,7 @@ mod damage;
 mod dwarf;
 mod facts;
 mod findings;
+mod inlined;
 mod kind;
 mod made;
 mod module;
@@ -36,7 +37,9 @@ use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
+use facts::Code;
 use facts::Facts;
+use facts::Object;
 use findings::Finding;
 use findings::Grade;
 use new::Place;
@@ -237,6 +240,12 @@ fn expect(facts: &mut Facts, list: &str, files: &[&str]) -> Result<u8> {
             format!("{to}: {wanted}"),
         );
     }
+    // Without debug information; test-preflight-verdict.sh traces it.
+    let seq_open = Code::Vmlinux(facts).inlined(&Object::Vmlinux, "seq_open")?;
+    case(
+        seq_open.into.contains_key("single_open") && seq_open.unsure.is_none(),
+        "seq_open: its code is in single_open".to_owned(),
+    );
     let number = |name: &str, usual| {
         env::var(name)
             .ok()

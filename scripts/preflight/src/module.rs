@@ -13,12 +13,14 @@ use object::SectionIndex;
 use object::SectionKind;
 
 use crate::dwarf;
+use crate::inlined::Places;
 use crate::prototype::Prototype;
 use crate::symbols::is_clone;
 use crate::symbols::Object;
 use crate::symbols::Symbols;
 use crate::tables::Image;
 use crate::tables::Place;
+use crate::tables::Symbol;
 use crate::tables::Table;
 use crate::tables::Target;
 
@@ -114,6 +116,16 @@ pub fn symbols(bytes: &[u8], wanted: &str) -> Result<Symbols> {
     Ok(symbols)
 }
 
+/// Where the symbols of a module are.
+pub fn places(bytes: &[u8]) -> Result<Places> {
+    let mut places = Places::new();
+    for Symbol { name, place, .. } in Image::new(parse(bytes)?)?.symbols {
+        let at = ((place.0 as u64) << 32) | place.1;
+        places.entry(name).or_default().push(at);
+    }
+    Ok(places)
+}
+
 /// One function that a livepatch replaces or redirects.
 #[derive(Clone, Debug)]
 pub struct Patched {
@@ -185,7 +197,7 @@ pub fn patched(
         .filter_map(symbol)
         .map(|s| s.name.clone())
         .collect();
-    let prototypes = dwarf::read(&image.file, |name| names.contains(name))?.prototypes;
+    let prototypes = dwarf::read(&image.file, |name| names.contains(name), false)?.prototypes;
     for entry in &mut patched {
         if let Some(symbol) = symbol(entry) {
             entry.prototype = prototypes.get(&symbol.name).cloned();

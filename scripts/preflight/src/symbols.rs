@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::inlined::Places;
+
 /// Which object a function is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
@@ -129,6 +131,17 @@ pub fn in_vmlinux(kallsyms: &str, traced: &BTreeSet<u64>, wanted: &str) -> Symbo
     symbols.traced = addresses.iter().filter(|a| is_traced(traced, a)).count();
     symbols.init = addresses.iter().any(|address| init.contains(address));
     symbols
+}
+
+/// Where the symbols of vmlinux are.
+pub fn places(kallsyms: &str) -> Places {
+    let mut places = Places::new();
+    for (address, _, name, module) in kallsyms.lines().filter_map(symbol) {
+        if let (Some(at), None) = (number(address), module) {
+            places.entry(name.to_owned()).or_default().push(at);
+        }
+    }
+    places
 }
 
 /// Is `name` what the compiler made of `function`? `.cold` is a part of it that is reached through it alone.

@@ -115,6 +115,21 @@ impl Kernel {
     pub fn make(&self) -> Command {
         make(&self.build, None, &self.make_args)
     }
+
+    /// The same for another program to start, a word a line.
+    pub fn make_line(&self) -> String {
+        let make = self.make();
+        let unset = make.get_envs().filter(|(_, value)| value.is_none());
+        let unset = unset.map(|(name, _)| format!("--unset={}\n", name.to_string_lossy()));
+        let words = make
+            .get_args()
+            .map(|word| format!("\n{}", word.to_string_lossy()));
+        format!(
+            "env\n{}make{}",
+            unset.collect::<String>(),
+            words.collect::<String>()
+        )
+    }
 }
 
 /// C compiled by the build root's LLVM.
