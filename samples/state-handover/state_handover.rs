@@ -46,6 +46,7 @@ klp::livepatch! {
     authors: ["The livepatch cookbook"],
     description: "Raise net.core.rmem_max and net.core.wmem_max",
     license: "GPL",
+    // Takes the place of every livepatch that is loaded: it has in it what they fix.
     replace: true,
     states: [
         /// What the limits were before.

@@ -21,6 +21,7 @@ klp::livepatch! {
     authors: ["The livepatch cookbook"],
     description: "Raise net.core.rmem_max",
     license: "GPL",
+    // Takes the place of every livepatch that is loaded: it has in it what they fix.
     replace: true,
     states: [
         /// What the limit was before.

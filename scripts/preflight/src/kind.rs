@@ -44,21 +44,39 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
     let modules =
         kbuild.and_then(|(_, text)| text.lines().find_map(|line| line.strip_prefix("klp-m := ")));
     let (old_module, module) = (old.replace('-', "_"), stem.replace('-', "_"));
+    let modules: Vec<&str> = modules.unwrap_or_default().split(' ').collect();
+    // Of two versions the first has the plain name.
+    let first = format!("{old_module}_v1");
+    let has_versions = modules.contains(&first.as_str());
+    let last = if has_versions {
+        format!("{module}_2")
+    } else {
+        module.clone()
+    };
     let mut names = vec![
         ((*old).to_owned(), stem.to_owned()),
-        (old_module.clone(), module.clone()),
+        (
+            format!("module = \"{old_module}\""),
+            format!("module = \"{module}\""),
+        ),
+        (old_module.clone(), last.clone()),
+        (first.clone(), module.clone()),
     ];
-    for other in modules
-        .unwrap_or_default()
-        .split(' ')
-        .filter(|other| *other != old_module)
-    {
+    for other in modules {
         let rest = other.strip_prefix(&old_module).unwrap_or(other);
-        names.push((
-            other.to_owned(),
-            format!("{module}_{}", rest.trim_start_matches('_')),
-        ));
+        if other != old_module && other != first {
+            names.push((
+                other.to_owned(),
+                format!("{module}_{}", rest.trim_start_matches('_')),
+            ));
+        }
     }
+    let with_first = |command| match has_versions {
+        true => format!("\t{command} {module}\n"),
+        false => String::new(),
+    };
+    let made = [module.as_str(), last.as_str()];
+    let made = if has_versions { &made[..] } else { &made[..1] };
     let renamed = |text: &str| {
         names.iter().fold(text.to_owned(), |text, (old, new)| {
             replace_word(&text, old, new)
@@ -71,9 +89,11 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
             .collect(),
         words: vec![
             ("@title@", stem.to_owned()),
-            ("@load@", String::new()),
-            ("@patched@", String::new()),
+            ("@load@", with_first("load_lp")),
+            ("@patched@", with_first("unload_mod")),
             ("@stem@", stem.to_owned()),
+            ("@modules@", made.join(" ")),
+            ("@last@", last),
             ("@module@", module),
         ],
     })

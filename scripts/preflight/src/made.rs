@@ -13,6 +13,7 @@ use anyhow::Context;
 use anyhow::Result;
 
 use crate::examine;
+use crate::facts::Code;
 use crate::facts::Facts;
 use crate::facts::Object;
 use crate::kind;
@@ -24,7 +25,8 @@ use crate::recipe::Wish;
 use crate::xtask;
 
 /// Object, function, callbacks and state of those that are made whatever the lot says: in a module, of several of one name.
-const ALWAYS: [(&str, &str, &str, bool); 4] = [
+const ALWAYS: [(&str, &str, &str, bool); 5] = [
+    ("vmlinux", "", "", true),
     ("virtio_net", "virtnet_open", "", false),
     (
         "virtio_net",
@@ -81,6 +83,10 @@ pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<
             break;
         }
         at = (at + 10_007) % all.len();
+        let inlined = Code::Vmlinux(facts).inlined(&Object::Vmlinux, &all[at])?;
+        if !inlined.into.is_empty() {
+            continue;
+        }
         // What has a prototype that Rust can pass on.
         let _ = make(
             facts,

@@ -14,6 +14,7 @@ use anyhow::Result;
 
 use crate::ask;
 use crate::facts::Facts;
+use crate::facts::Object;
 use crate::kind;
 use crate::recipe;
 use crate::recipe::Wish;
@@ -61,6 +62,16 @@ pub fn run(
     object: Option<&str>,
 ) -> Result<bool> {
     let stem = stem(name)?;
+    if wish.function.is_empty() {
+        let object = Object::new(object.unwrap_or("vmlinux"));
+        if facts.code(&object)?.is_none() {
+            bail!("this kernel has no module {object}");
+        }
+        let sample = recipe::sample(facts, &stem, wish, &object, None)?;
+        make(place, &stem, sample)?;
+        tell(place, &stem, "write what the callbacks do");
+        return Ok(true);
+    }
     let answer = ask::run(facts, wish, object)?;
     if !answer.can {
         eprintln!("preflight: a livepatch cannot replace it as it is, so nothing was made");

@@ -26,6 +26,7 @@ const FILES: [(&str, &str); 5] = [
     ("@module@.rs", include_str!("../template/recipe.rs.in")),
 ];
 
+const FUNCTION: &str = include_str!("../template/function.rs.in");
 const CALLBACKS: &str = include_str!("../template/callbacks.rs.in");
 const STATEFUL: &str = include_str!("../template/stateful.rs.in");
 
@@ -40,6 +41,7 @@ const KEYWORDS: [&str; 42] = [
 /// Which function, and what is wanted beside its replacement.
 #[derive(Default)]
 pub struct Wish {
+    /// Empty where callbacks alone are wanted.
     pub function: String,
     /// Which of several symbols of that name; 0 for the only one.
     pub position: usize,
@@ -117,7 +119,12 @@ pub fn sample(
     object: &Object,
     source: Option<String>,
 ) -> Result<Sample> {
-    let words = words(facts, stem, wish, object, source)?;
+    let mut words = wish.words(stem);
+    match wish.function.as_str() {
+        "" => words.extend(without_function(stem)),
+        function => words.extend(of_function(facts, function, wish.position, object, source)?),
+    }
+    words.extend(common(stem, object));
     let files = FILES
         .iter()
         .map(|(name, text)| (fill(name, &words), fill(text, &words)));
@@ -127,14 +134,65 @@ pub fn sample(
     })
 }
 
-fn words(
+/// What stands for a function and what is said of it.
+fn without_function(stem: &str) -> Words {
+    [
+        ("@title@", stem),
+        ("@description@", "Change what callbacks change"),
+        ("@what@", "What a user sees"),
+        (
+            "@does@",
+            "As it was made it changes nothing, and its callbacks write a line each.",
+        ),
+        ("@functions@", ""),
+        ("@replacement_of@", ""),
+        ("@imports@", ""),
+        ("@declarations@", "#include <linux/types.h>"),
+        ("@allow@", ""),
+    ]
+    .map(|(word, text)| (word, text.to_owned()))
+    .into()
+}
+
+/// What every sample has.
+fn common(stem: &str, object: &Object) -> Words {
+    let (in_macro, target) = match object {
+        Object::Vmlinux => ("vmlinux".to_owned(), None),
+        Object::Module(module) => (format!("\"{module}\""), Some(module)),
+    };
+    let git = Command::new("git")
+        .args(["config", "user.name"])
+        .output()
+        .ok();
+    let author = git
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+        .filter(|a| !a.is_empty() && !a.contains('"'));
+    let module = stem.replace('-', "_");
+    let load = |target| format!("\trun modprobe {target}\n");
+    let patched = format!("\texpect_file \"$KLP_SYSFS/{module}/{object}/patched\" 1\n");
+    vec![
+        ("@author@", author.unwrap_or_else(|| "You".to_owned())),
+        ("@object@", in_macro),
+        ("@patched@", patched),
+        (
+            "@targets@",
+            target.map(|t| format!("\"{t}\"")).unwrap_or_default(),
+        ),
+        ("@load@", target.map(load).unwrap_or_default()),
+        ("@stem@", stem.to_owned()),
+        ("@modules@", module.clone()),
+        ("@last@", module.clone()),
+        ("@module@", module),
+    ]
+}
+
+fn of_function(
     facts: &Facts,
-    stem: &str,
-    wish: &Wish,
+    function: &str,
+    position: usize,
     object: &Object,
     source: Option<String>,
 ) -> Result<Words> {
-    let function = wish.function.as_str();
     let code = facts.code(object)?;
     let Some(prototype) = code.map_or(Ok(None), |code| code.prototype(function))? else {
         bail!("BTF does not have the prototype of {function}: copy a sample, and read the source");
@@ -205,50 +263,21 @@ fn words(
     let join = |each: &dyn Fn(&(String, &str)) -> String| {
         named.iter().map(each).collect::<Vec<_>>().join(", ")
     };
-    let (in_macro, target) = match object {
-        Object::Vmlinux => ("vmlinux".to_owned(), None),
-        Object::Module(module) => (format!("\"{module}\""), Some(module)),
-    };
-    let git = Command::new("git")
-        .args(["config", "user.name"])
-        .output()
-        .ok();
-    let author = git
-        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
-        .filter(|a| !a.is_empty() && !a.contains('"'));
-    let module = stem.replace('-', "_");
-    let entry = match wish.position {
+    let entry = match position {
         0 => prototype.rust(function),
         position => prototype.rust(&format!("{function} @ {position} ")),
     };
-    let mut words = wish.words(stem);
-    words.extend([
+    let source = source.unwrap_or_else(|| "source unknown".to_owned());
+    Ok(vec![
         ("@title@", format!("{function}()")),
+        ("@description@", format!("Replace {function}()")),
+        ("@what@", format!("What {function}() does")),
+        ("@does@", format!("It replaces `{function}()` ({source}). As it was made it changes nothing: the replacement goes on in the\n//! original.")),
+        ("@functions@", format!("            functions: [\n                // SAFETY: BTF declares `{}`.\n                {entry} as original = @replacement@,\n            ],\n", prototype.c(function))),
+        ("@replacement_of@", FUNCTION.to_owned()),
         ("@function@", function.to_owned()),
         ("@replacement@", format!("new_{function}")),
-        ("@author@", author.unwrap_or_else(|| "You".to_owned())),
-        (
-            "@source@",
-            source.unwrap_or_else(|| "source unknown".to_owned()),
-        ),
         ("@imports@", imports),
-        ("@object@", in_macro),
-        (
-            "@patched@",
-            format!("\texpect_file \"$KLP_SYSFS/{module}/{object}/patched\" 1\n"),
-        ),
-        (
-            "@targets@",
-            target.map(|t| format!("\"{t}\"")).unwrap_or_default(),
-        ),
-        (
-            "@load@",
-            target
-                .map(|t| format!("\trun modprobe {t}\n"))
-                .unwrap_or_default(),
-        ),
-        ("@c@", prototype.c(function)),
-        ("@entry@", entry),
         (
             "@parameters@",
             join(&|(name, rust)| format!("{name}: {rust}")),
@@ -257,8 +286,5 @@ fn words(
         ("@returns@", returns),
         ("@declarations@", declarations),
         ("@allow@", allow),
-        ("@stem@", stem.to_owned()),
-        ("@module@", module),
-    ]);
-    Ok(words)
+    ])
 }

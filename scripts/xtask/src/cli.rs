@@ -185,8 +185,8 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct NewArgs {
-    /// What is replaced; `FUNCTION@2` for the second symbol of that name
-    #[arg(required_unless_present = "kind")]
+    /// What is replaced; `FUNCTION@2` for the second symbol of that name, `-` or nothing where callbacks change data alone
+    #[arg(required_unless_present_any = ["kind", "callbacks", "state"])]
     pub function: Option<String>,
     /// `vmlinux` or a module; without it the first that has the function
     pub object: Option<String>,
@@ -270,8 +270,11 @@ pub struct ShellArgs {
     /// Memory of a command's guest
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory: u32,
+    /// Build these samples or module sets before, with commas; without it every one
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub build: Vec<String>,
     /// Take the modules that were built last
-    #[arg(long)]
+    #[arg(long, conflicts_with = "build")]
     pub no_build: bool,
     /// A folder that the guest may write to; all else that it writes is forgotten
     #[arg(long, value_name = "FOLDER")]

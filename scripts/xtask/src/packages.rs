@@ -62,7 +62,8 @@ pub fn new(args: &KernelArgs, name: &str, what: &NewArgs) -> Result<()> {
     let mut command = preflight_command(args, &Kernel::ensure(args)?, "new")?;
     command.args(place);
     command.args([name, &what.callbacks.join(","), &what.state.to_string()]);
-    become_it(command.args(&what.function).args(&what.object))
+    let function = what.function.as_deref().filter(|name| *name != "-");
+    become_it(command.arg(function.unwrap_or_default()).args(&what.object))
 }
 
 /// `cargo xtask translate PATCH`.
@@ -133,6 +134,7 @@ fn preflight_command(args: &KernelArgs, kernel: &Kernel, verb: &str) -> Result<C
         .env("KLP_SOURCE", &kernel.source)
         .env("KLP_MODULES", kernel.modules())
         .env("KLP_SYMVERS", kernel.build.join("Module.symvers"))
+        .env("KLP_MAKE", kernel.make_line())
         .env("KLP_FACTS", kernel.facts()?);
     Ok(command)
 }

@@ -25,6 +25,7 @@ use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
 use crate::process;
+use crate::progress;
 use crate::report;
 use crate::vm;
 use crate::vm::Guest;
@@ -38,16 +39,18 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
         ));
     }
     let kernel = Kernel::ensure(args)?;
-    if !options.no_build && !kbuild::modules_dir(&kernel).exists() {
-        eprintln!("building every module, for once; --no-build does without");
-    }
+    // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
+    let built = |folder: &str, _: &[String], took| {
+        if took > Duration::from_secs(2) {
+            eprintln!("built {folder} in {}", progress::duration(took));
+        }
+    };
     if !options.no_build {
-        // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
-        match kbuild::build(&kernel, &[]) {
+        match kbuild::build_and_tell(&kernel, &options.build, built) {
             Err(error) if error.downcast_ref() != Some(&Failure::Interrupted) => {
                 eprintln!("xtask: {error:#}");
             }
-            built => drop(built?),
+            done => drop(done?),
         }
     }
     let modules = kbuild::modules_dir(&kernel);
