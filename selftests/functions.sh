@@ -12,6 +12,7 @@
 #
 # Nothing here starts a program that the shell can do without: each costs an emulated guest 34 ms.
 #
+# ANCHOR: words
 # The plan and its cases
 #   ktap_plan N                  N cases follow; one more is added by ktap_finish
 #   ktap_case NAME FUNC [ARG…]   NAME has no '#'; "R7: …" names the rule it proves
@@ -73,6 +74,7 @@
 #   KLP_CASES                    a shell pattern: other cases are skipped
 #   KLP_UPDATE_EXPECTED=1        check_transcript writes expected/NAME.log instead of comparing; such a case is reported as
 #                                skipped, so that no run can pass by it. Read the difference, then commit it
+# ANCHOR_END: words
 
 set -u
 export LC_ALL=C

@@ -59,6 +59,7 @@ pub fn check(root: &Path) -> Result<Vec<Case>> {
         "the page of the rules counts the edges that prove each",
         miscounted,
     );
+    check("each word of the tests is in the book", words(root));
     check("each source file names its licence", licences(root, &files));
     check("no path of somebody's machine", machine_paths(root, &files));
     let trees = citations::trees()?;
@@ -83,6 +84,7 @@ pub fn book_checks(root: &Path, files: &[PathBuf]) -> Result<Vec<Case>> {
     let samples = catalog::samples()?;
     Ok(vec![
         Case::from_complaints("each sample has all of its parts", parts(root, &samples)),
+        Case::from_complaints("nothing of a template is left", templates(root, &samples)),
         Case::from_complaints("each chapter is listed", chapters(root, files)),
         Case::from_complaints("each included anchor exists", anchors(root, files)),
     ])
@@ -163,6 +165,34 @@ fn parts(root: &Path, samples: &[Sample]) -> Vec<String> {
     complaints
 }
 
+/// What `new` asks its author for, in the words of its templates.
+fn templates(root: &Path, samples: &[Sample]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for Sample { stem, .. } in samples {
+        let module = stem.replace('-', "_");
+        // Of code what it says of itself; the rest may stay as it was made.
+        for (template, begin, file) in [
+            ("chapter.md", "", format!("book/src/samples/{stem}.md")),
+            ("recipe.rs", "//! ", format!("samples/{stem}/{module}.rs")),
+            (
+                "test.sh",
+                "@patched@\t# ",
+                format!("selftests/test-{stem}.sh"),
+            ),
+        ] {
+            let template = root.join(format!("scripts/preflight/template/{template}.in"));
+            let template = read_lossy(&template);
+            let asked = template.lines().filter_map(|line| line.strip_prefix(begin));
+            let asked = asked.filter(|text| text.contains(' ') && !text.contains('@'));
+            let text = read_lossy(&root.join(&file));
+            let left = asked.filter(|asked| text.lines().any(|line| line.ends_with(asked)));
+            complaints
+                .extend(left.map(|left| format!("{file}: still says what `new` asks for: {left}")));
+        }
+    }
+    complaints
+}
+
 /// mdBook passes over a page that its table of contents does not name.
 fn chapters(root: &Path, files: &[PathBuf]) -> Vec<String> {
     let summary = paths::read_lossy(&root.join("book/src/SUMMARY.md"));
@@ -197,6 +227,20 @@ fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
     below("selftests/expected", "log")
         .filter(|file| !compared(file))
         .map(|file| format!("{}: no test compares it (check_transcript)", file.display()))
+        .collect()
+}
+
+/// The book shows the list of the library's words, so it must have all of them.
+fn words(root: &Path) -> Vec<String> {
+    let text = read_lossy(&root.join("selftests/functions.sh"));
+    let (before, after) = text
+        .split_once("# ANCHOR_END: words")
+        .unwrap_or((&text, ""));
+    let list: BTreeSet<&str> = before.split([' ', ',', '\n', ';']).collect();
+    let defined = after.lines().filter_map(|line| line.strip_suffix("()"));
+    defined
+        .filter(|name| !name.contains(' ') && !name.starts_with("klp__") && !list.contains(name))
+        .map(|name| format!("selftests/functions.sh: {name} is not in its list of words"))
         .collect()
 }
 
@@ -376,6 +420,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_template_asks_for_is_not_left() {
+        let template = "# @title@\n\nBegin with the problem.\n\n```text\n";
+        let sample = Sample {
+            stem: "fix-it".to_owned(),
+            description: "d".to_owned(),
+            dir: "/s".into(),
+            livepatch: Livepatch::default(),
+        };
+        let (dir, _) = checkout(&[
+            ("scripts/preflight/template/chapter.md.in", template),
+            (
+                "scripts/preflight/template/recipe.rs.in",
+                "//! What for.\n//! @does@\n",
+            ),
+            (
+                "book/src/samples/fix-it.md",
+                "# f()\n\nBegin with the problem.\n",
+            ),
+            ("samples/fix-it/fix_it.rs", "//! What for.\n//! For this.\n"),
+        ]);
+        let complaints = || templates(dir.path(), std::slice::from_ref(&sample)).len();
+        assert_eq!(complaints(), 2);
+        fs::write(
+            dir.path().join("book/src/samples/fix-it.md"),
+            "```text\nx\n",
+        )
+        .unwrap();
+        assert_eq!(complaints(), 1);
+    }
+
+    #[test]
     fn a_transcript_wants_a_test() {
         let (dir, files) = checkout(&[
             ("selftests/test-a.sh", "\tcheck_transcript a mod\n"),
@@ -387,6 +462,16 @@ mod tests {
         let complaints = transcripts(dir.path(), &files);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].contains("b.log"));
+    }
+
+    #[test]
+    fn a_word_of_the_tests_is_listed() {
+        let library = "#   show CMD…\n# ANCHOR_END: words\nshow()\n{\nklp__x()\nnew_word()\n";
+        let (dir, _) = checkout(&[("selftests/functions.sh", library)]);
+        assert_eq!(
+            words(dir.path()),
+            ["selftests/functions.sh: new_word is not in its list of words"]
+        );
     }
 
     #[test]
