@@ -107,7 +107,8 @@ fn choose(all: Vec<ModuleFolder>, names: &[String]) -> Result<Vec<ModuleFolder>>
     Ok(folders)
 }
 
-fn build_and_tell(
+/// The same; `tell` hears of each folder, its modules and how long it took.
+pub fn build_and_tell(
     kernel: &Kernel,
     names: &[String],
     tell: impl Fn(&str, &Path, Duration) + Sync,
@@ -173,9 +174,10 @@ fn build_folder(
     let talk = worth_showing(&talk);
     if !status.success() {
         return Err(Failure::Work(format!(
-            "building {} failed; log: {}\n{talk}",
+            "building {} failed; log: {}\n{talk}{}",
             folder.name,
-            log.display()
+            log.display(),
+            hint(&talk)
         ))
         .into());
     }
@@ -204,6 +206,14 @@ fn worth_showing(lines: &[String]) -> String {
     let lines = lines.iter().map(String::as_str);
     let lines: Vec<&str> = lines.filter(|line| !step.is_match(line)).collect();
     lines.join("\n")
+}
+
+/// What to do about an error of modpost's, which names the symbol alone.
+fn hint(talk: &str) -> &'static str {
+    match talk.contains("] undefined!") {
+        true => "\nwhat is undefined the kernel has not, or does not export, and no module can use it: `cargo xtask ask NAME`; what to do instead is in step 4 of book/src/own-patch.md",
+        false => "",
+    }
 }
 
 /// Put the finished `from` at `to`, which a guest may be reading.

@@ -266,8 +266,9 @@ pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result
     // In real time a second processor sometimes never comes up under QEMU's translator. Nothing was tested by that.
     if outcome.end == Err(Failure::TimedOut) && !outcome.console_text().contains(INIT_RUNS) {
         eprintln!(
-            "{}: the kernel hung before it came to init; booting it once more",
-            guest.name
+            "{}: no init after {:.0} s, by a kernel that hangs or a machine that is busy; booting it once more",
+            guest.name,
+            outcome.elapsed.as_secs_f64()
         );
         return run_with(kernel, &guest, accel, &mut each);
     }

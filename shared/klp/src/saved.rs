@@ -17,6 +17,9 @@ use crate::FixedLayout;
 /// hold. So each change is an exchange, which loses no write of theirs: what is not as the patch expects it is
 /// somebody's choice, and stays.
 ///
+/// Where the kernel has had two defaults, call [`change`](Self::change) once for each: the second does nothing once the first
+/// has found its value.
+///
 /// For callbacks, of which one runs at a time. `T` is `i32`, `u32`, `i64` or `u64`.
 ///
 /// # Examples

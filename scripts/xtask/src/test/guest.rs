@@ -231,6 +231,14 @@ pub fn run(kernel: &Kernel, script: &Script, name: &str, how: How) -> Result<(Su
         });
         trouble = report::guest_trouble(kernel, &outcome);
     }
+    if how.live {
+        // Those that no script has printed.
+        let printed = ktap::parse(&outcome.output).cases.len();
+        for (nr, case) in found.iter().enumerate().skip(printed) {
+            let ok = if case.is_failed() { "not ok" } else { "ok" };
+            report::live(name, &format!("{ok} {} {}", nr + 1, case.name));
+        }
+    }
     if found.iter().any(Case::is_failed) && outcome.end.is_ok() {
         trouble += &report::log_tail(&outcome);
     }
