@@ -166,7 +166,11 @@ impl<'a> Walker<'a> {
         match action {
             Action::Insmod(patch, fails) => {
                 let fails = fails.map_or("none", |object| OBJECTS[object]);
-                self.insmod(&self.name(patch), &self.own(patch), &format!("fail={fails}"))
+                self.insmod(
+                    &self.name(patch),
+                    &self.own(patch),
+                    &format!("fail={fails}"),
+                )
             }
             Action::Rmmod(patch) => rmmod(&self.name(patch)),
             Action::InsmodTarget(target, fails) => {

@@ -178,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_reversed_transition_changes_the_band() {
-        let after = phase_after("patching", "reversing transition from patching to unpatching");
+        let after = phase_after(
+            "patching",
+            "reversing transition from patching to unpatching",
+        );
         assert_eq!(after, "unpatching");
         let after = phase_after(after, "reversing transition from unpatching to patching");
         assert_eq!(after, "patching");

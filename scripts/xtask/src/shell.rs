@@ -40,7 +40,7 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     }
     let kernel = Kernel::ensure(args)?;
     // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
-    let built = |folder: &str, _: &[String], took| {
+    let built = |folder: &str, _: &Path, took| {
         if took > Duration::from_secs(2) {
             eprintln!("built {folder} in {}", progress::duration(took));
         }

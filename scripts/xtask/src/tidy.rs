@@ -181,10 +181,10 @@ fn templates(root: &Path, samples: &[Sample]) -> Vec<String> {
             ),
         ] {
             let template = root.join(format!("scripts/preflight/template/{template}.in"));
-            let template = read_lossy(&template);
+            let template = paths::read_lossy(&template);
             let asked = template.lines().filter_map(|line| line.strip_prefix(begin));
             let asked = asked.filter(|text| text.contains(' ') && !text.contains('@'));
-            let text = read_lossy(&root.join(&file));
+            let text = paths::read_lossy(&root.join(&file));
             let left = asked.filter(|asked| text.lines().any(|line| line.ends_with(asked)));
             complaints
                 .extend(left.map(|left| format!("{file}: still says what `new` asks for: {left}")));
@@ -232,7 +232,7 @@ fn transcripts(root: &Path, files: &[PathBuf]) -> Vec<String> {
 
 /// The book shows the list of the library's words, so it must have all of them.
 fn words(root: &Path) -> Vec<String> {
-    let text = read_lossy(&root.join("selftests/functions.sh"));
+    let text = paths::read_lossy(&root.join("selftests/functions.sh"));
     let (before, after) = text
         .split_once("# ANCHOR_END: words")
         .unwrap_or((&text, ""));
