@@ -314,7 +314,7 @@ pub fn inlined(
         let is_it = |other: &Patched| other.object == entry.object && other.function == *caller;
         // What ran when the kernel started does not matter any more.
         let is_over = || code.symbols(caller).is_ok_and(|symbols| symbols.init);
-        !patched.iter().any(is_it) && !(entry.object == Object::Vmlinux && is_over())
+        !(patched.iter().any(is_it) || entry.object == Object::Vmlinux && is_over())
     });
     let places = inlined
         .into
