@@ -618,7 +618,7 @@ klp__log_read()
 	end="${0##*/}[$BASHPID]: up to here, $EPOCHREALTIME"
 	log "$end"
 	until [[ $line == *"$end" ]]; do
-		if ! IFS= read -r -u "$KLP_KMSG" line; then
+		if ! IFS= read -r -u "$KLP_KMSG" line 2> /dev/null; then
 			# EPIPE: lines were overwritten before anybody read them.
 			: > "$KLP_LOG.lost"
 			line=''

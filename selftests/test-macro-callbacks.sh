@@ -31,12 +31,12 @@ without_drivers()
 # expect_callbacks TEXT: what the livepatch has logged, without its name
 expect_callbacks()
 {
-	local line wanted=''
+	local line text=''
 
 	while read -r line; do
-		wanted+="$MOD: ${line/_callback/_callback:}"$'\n'
+		text+="$MOD: ${line/_callback/_callback:}"$'\n'
 	done
-	expect_log "$MOD" <<< "${wanted%$'\n'}"
+	expect_log "$MOD" <<< "${text%$'\n'}"
 }
 
 targets_first()

@@ -237,9 +237,12 @@ fn words(root: &Path) -> Vec<String> {
         .split_once("# ANCHOR_END: words")
         .unwrap_or((&text, ""));
     let list: BTreeSet<&str> = before.split([' ', ',', '\n', ';']).collect();
-    let defined = after.lines().filter_map(|line| line.strip_suffix("()"));
+    let defined = pattern(r"(?m)^(\w+)\(\)");
+    let defined = defined
+        .captures_iter(after)
+        .map(|found| found[1].to_owned());
     defined
-        .filter(|name| !name.contains(' ') && !name.starts_with("klp__") && !list.contains(name))
+        .filter(|name| !name.starts_with("klp__") && !list.contains(name.as_str()))
         .map(|name| format!("selftests/functions.sh: {name} is not in its list of words"))
         .collect()
 }
