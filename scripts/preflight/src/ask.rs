@@ -2,6 +2,7 @@
 
 //! `ask FUNCTION [OBJECT]`: can it be patched, as what, and if not, what then?
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +31,8 @@ pub struct Answer {
     pub object: Object,
     /// File and line of what looks like the definition.
     pub source: Option<String>,
+    /// The functions that its code is in, and that can be asked for in its place.
+    pub callers: BTreeSet<String>,
 }
 
 /// Prints what is known.
@@ -51,6 +54,7 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
             can: false,
             object,
             source: None,
+            callers: BTreeSet::new(),
         });
     };
     let mut findings = Findings::default();
@@ -82,6 +86,9 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
             &format!("{what}; {help}"),
         );
     }
+    let callers = inlined.iter().flat_map(|inlined| inlined.into.keys());
+    let callers = callers.filter_map(|name| name.split('.').next());
+    let callers = callers.map(str::to_owned).collect();
     match inlined.map(|inlined| (inlined.into.is_empty(), inlined.unsure)) {
         Some((_, Some(why))) => say("inlined", &format!("not known for certain: {why}")),
         Some((true, None)) => say("inlined", "nowhere"),
@@ -115,6 +122,7 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         can,
         object,
         source: sources.into_iter().next(),
+        callers,
     })
 }
 

@@ -75,6 +75,12 @@ pub fn run(
     let answer = ask::run(facts, wish, object)?;
     if !answer.can {
         eprintln!("preflight: a livepatch cannot replace it as it is, so nothing was made");
+        for caller in answer.callers {
+            eprintln!(
+                "  its code is in {caller}(): cargo xtask new {stem} {caller} {}",
+                answer.object
+            );
+        }
         return Ok(false);
     }
     println!();

@@ -3,6 +3,8 @@
 //! The recipe of a function: its replacement goes on in the original, with the signature from the kernel's types.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::bail;
@@ -267,6 +269,9 @@ fn of_function(
         0 => prototype.rust(function),
         position => prototype.rust(&format!("{function} @ {position} ")),
     };
+    let quoted = source
+        .as_deref()
+        .and_then(|at| quoted(&facts.source, at, function));
     let source = source.unwrap_or_else(|| "source unknown".to_owned());
     Ok(vec![
         ("@title@", format!("{function}()")),
@@ -275,6 +280,7 @@ fn of_function(
         ("@does@", format!("It replaces `{function}()` ({source}). As it was made it changes nothing: the replacement goes on in the\n//! original.")),
         ("@functions@", format!("            functions: [\n                // SAFETY: BTF declares `{}`.\n                {entry} as original = @replacement@,\n            ],\n", prototype.c(function))),
         ("@replacement_of@", FUNCTION.to_owned()),
+        ("@original@", quoted.unwrap_or_default()),
         ("@function@", function.to_owned()),
         ("@replacement@", format!("new_{function}")),
         ("@imports@", imports),
@@ -287,4 +293,40 @@ fn of_function(
         ("@declarations@", declarations),
         ("@allow@", allow),
     ])
+}
+
+/// The function as the kernel's tree has it at `source`, as a comment.
+fn quoted(tree: &Path, source: &str, function: &str) -> Option<String> {
+    let (file, line) = source.split_once(':')?;
+    let text = fs::read_to_string(tree.join(file)).ok()?;
+    let mut first = line.parse::<usize>().ok()?.checked_sub(1)?;
+    // What it returns may stand on a line of its own.
+    if text.lines().nth(first)?.starts_with(function) {
+        first = first.checked_sub(1)?;
+    }
+    let lines = text.lines().skip(first);
+    let length = lines.clone().position(|line| line == "}")? + 1;
+    let lines = lines.take(length).map(|line| format!("//     {line}"));
+    let lines: Vec<_> = lines.map(|line| line.trim_end().to_owned()).collect();
+    Some(format!(
+        "\n// The original, in {file}:\n//\n{}\n",
+        lines.join("\n")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_original_is_quoted_from_its_head_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let text =
+            "int x;\n\nstatic int\nf(void)\n{\n\tif (x) {\n\t}\n\n\treturn 0;\n}\n\nint y;\n";
+        fs::write(dir.path().join("a.c"), text).unwrap();
+        let quote = quoted(dir.path(), "a.c:4", "f").unwrap();
+        let body = "//     static int\n//     f(void)\n//     {\n//     \tif (x) {\n//     \t}\n//\n//     \treturn 0;\n//     }\n";
+        assert_eq!(quote, format!("\n// The original, in a.c:\n//\n{body}"));
+        assert_eq!(quoted(dir.path(), "a.c:12", "y"), None);
+    }
 }
