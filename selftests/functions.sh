@@ -14,66 +14,85 @@
 #
 # ANCHOR: words
 # The plan and its cases
-#   ktap_plan N                  N cases follow; one more is added by ktap_finish
-#   ktap_case NAME FUNC [ARG…]   NAME has no '#'; "R7: …" names the rule it proves
-#   ktap_finish                  the last case: nothing is left, the kernel is sound; then exit
-#   diag TEXT…                   a diagnostic line
-#   fail TEXT…                   end the case as failed (outside: the script)
-#   skip REASON…                 end the case as skipped (before the plan: the script)
+#   ktap_plan N               N cases follow; one more is added by ktap_finish
+#   ktap_case NAME FUNC [ARG…]  NAME has no '#'; "R7: …" names the rule it proves
+#   ktap_finish               the last case: nothing is left, the kernel is sound; then exit
+#   diag TEXT…                a diagnostic line
+#   fail TEXT…                end the case as failed (outside: the script)
+#   skip REASON…              end the case as skipped (before the plan: the script)
 #
 # What a script or a case needs; skips by name what is missing
 #   require_command NAME…, require_file PATH…
-#   require_config CONFIG_X…     built in or a module; CONFIG_X=y asks for built in; has_config asks for one
-#   require_module NAME…         a module of the running kernel's own (or built in)
-#   require_ko NAME…             a module of ours; with KLP_MODULES_DIR set, a missing one is a failure
-#   require_output TEXT CMD…     CMD prints TEXT: what a patch mends is not mended in the kernel itself
+#   require_config CONFIG_X…  built in or a module; CONFIG_X=y asks for built in; has_config
+#                             asks for one
+#   require_module NAME…      a module of the running kernel's own (or built in)
+#   require_ko NAME…          a module of ours; with KLP_MODULES_DIR set, a missing one is a
+#                             failure
+#   require_output TEXT CMD…  CMD prints TEXT: what a patch mends is not mended in the
+#                             kernel itself
 #
 # Commands and values
-#   log TEXT…                    one line into the kernel log, as it is
-#   run CMD…                     logs `% CMD`, runs it, gives its status
-#   show CMD…                    runs it, logs each line that it prints as `# LINE`
-#   typed LINE                   a line for the shell, as a user types it: logged, run, and what it prints shown
-#   write_file PATH VALUE        logs `% echo VALUE > PATH`, writes; set_param NAME PARAM VALUE a module's parameter
-#   expect_fail ERRNO CMD…       CMD (write_file too) must fail and say the text of ERRNO (EINVAL, EBUSY, …)
+#   log TEXT…                 one line into the kernel log, as it is
+#   run CMD…                  logs `% CMD`, runs it, gives its status
+#   show CMD…                 runs it, logs each line that it prints as `# LINE`
+#   typed LINE                a line for the shell, as a user types it: logged, run, and
+#                             what it prints shown
+#   write_file PATH VALUE     logs `% echo VALUE > PATH`, writes; set_param NAME PARAM VALUE
+#                             a module's parameter
+#   expect_fail ERRNO CMD…    CMD (write_file too) must fail and say the text of ERRNO
+#                             (EINVAL, EBUSY, …)
 #   expect_eq WHAT WANTED SEEN, expect_file PATH WANTED
-#   wait_for CMD…                tries CMD ten times a second until it succeeds; fails after KLP_WAIT seconds
-#   file_is PATH VALUE           conditions, for it and others
+#   wait_for CMD…             tries CMD ten times a second until it succeeds; fails after
+#                             KLP_WAIT seconds
+#   file_is PATH VALUE        conditions, for it and others
 #   has_line PATH LINE
-#   read_file PATH               REPLY is what it holds
+#   read_file PATH            REPLY is what it holds
 #
 # Modules and livepatches (NAME is the module's name, without .ko)
-#   find_ko NAME                 prints the path: of $KLP_MODULES_DIR if that is set, else beside this file, of a sample, of modules/
-#   load_mod NAME [P=V…]         insmod, or modprobe if it is a module of the kernel
-#   load_lp NAME [P=V…]          a livepatch; waits for the end of its transition; load_lp_nowait does not
+#   find_ko NAME              prints the path: of $KLP_MODULES_DIR if that is set, else
+#                             beside this file, of a sample, of modules/
+#   load_mod NAME [P=V…]      insmod, or modprobe if it is a module of the kernel
+#   load_lp NAME [P=V…]       a livepatch; waits for the end of its transition;
+#                             load_lp_nowait does not
 #   load_fails ERRNO NAME [P=V…]  loading it must fail with ERRNO and leave nothing
-#   wait_transition NAME         until NAME's transition has ended
-#   stuck_tasks                  prints who holds a transition up
-#   disable_lp NAME              writes 0 to enabled, waits until its sysfs folder is gone
-#   unload_mod NAME              waits for its last user, then rmmod
-#   unload_later NAME            for what something else loads: taken back as if load_mod had loaded it
-#   may_stay NAME                it cannot be unloaded (after a forced transition)
+#   wait_transition NAME      until NAME's transition has ended
+#   stuck_tasks               prints who holds a transition up
+#   disable_lp NAME           writes 0 to enabled, waits until its sysfs folder is gone
+#   unload_mod NAME           waits for its last user, then rmmod
+#   unload_later NAME         for what something else loads: taken back as if load_mod had
+#                             loaded it
+#   may_stay NAME             it cannot be unloaded (after a forced transition)
 #
 # The kernel's log
-#   log_mark                     forget what was logged so far (each case begins so)
-#   log_has ERE                  a line since then matches (commands aside); expect_no_log ERE: none does
-#   log_of SELECT…               the lines of each SELECT: a module's name, `livepatch`, `%` (commands) or `#` (show)
-#   expect_log SELECT…           standard input lists, in order, *all* lines that `log_of SELECT…` must give. A line is a fixed
-#                                string; `~ ERE` is a pattern for the whole line; `...` is any number of lines, also none
-#   check_transcript NAME MODULE…  the whole story since the mark (commands, shown lines, livepatch, modules) equals
-#                                expected/NAME.log. It goes through the command TRANSCRIPT_FILTER first, which puts lines in
-#                                order whose order is up to chance
+#   log_mark                  forget what was logged so far (each case begins so)
+#   log_has ERE               a line since then matches (commands aside); expect_no_log ERE:
+#                             none does
+#   log_of SELECT…            the lines of each SELECT: a module's name, `livepatch`, `%`
+#                             (commands) or `#` (show)
+#   expect_log SELECT…        standard input lists, in order, *all* lines that `log_of
+#                             SELECT…` must give. A line is a fixed string; `~ ERE` is a
+#                             pattern for the whole line; `...` is any number of lines, also
+#                             none
+#   check_transcript NAME MODULE…  the whole story since the mark (commands, shown lines,
+#                             livepatch, modules) equals expected/NAME.log. It goes through
+#                             the command TRANSCRIPT_FILTER first, which puts lines in order
+#                             whose order is up to chance
 #
 # What is taken back
-#   on_exit CMD…                 run it then; restore_file PATH VALUE writes to a file that may be gone by then
-#   save_file PATH               its value is put back; save_sysctl NAME… the same, by sysctl's name
-#   netns_add NAME               a network namespace with loopback up; in_ns NAME CMD… runs CMD there
+#   on_exit CMD…              run it then; restore_file PATH VALUE writes to a file that may
+#                             be gone by then
+#   save_file PATH            its value is put back; save_sysctl NAME… the same, by sysctl's
+#                             name
+#   netns_add NAME            a network namespace with loopback up; in_ns NAME CMD… runs CMD
+#                             there
 #
 # From the environment
-#   KLP_MODULES_DIR              where the .ko files are
-#   KLP_WAIT                     seconds that wait_for waits, 60
-#   KLP_CASES                    a shell pattern: other cases are skipped
-#   KLP_UPDATE_EXPECTED=1        check_transcript writes expected/NAME.log instead of comparing; such a case is reported as
-#                                skipped, so that no run can pass by it. Read the difference, then commit it
+#   KLP_MODULES_DIR           where the .ko files are
+#   KLP_WAIT                  seconds that wait_for waits, 60
+#   KLP_CASES                 a shell pattern: other cases are skipped
+#   KLP_UPDATE_EXPECTED=1     check_transcript writes expected/NAME.log instead of
+#                             comparing; such a case is reported as skipped, so that no run
+#                             can pass by it. Read the difference, then commit it
 # ANCHOR_END: words
 
 set -u
