@@ -14,6 +14,7 @@ use crate::findings;
 use crate::findings::Finding;
 use crate::findings::Findings;
 use crate::findings::Grade;
+use crate::inlined::base;
 use crate::module::Patched;
 use crate::recipe::Wish;
 use crate::symbols::Object;
@@ -87,8 +88,7 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         );
     }
     let callers = inlined.iter().flat_map(|inlined| inlined.into.keys());
-    let callers = callers.filter_map(|name| name.split('.').next());
-    let callers = callers.map(str::to_owned).collect();
+    let callers = callers.map(|name| base(name).to_owned()).collect();
     match inlined.map(|inlined| (inlined.into.is_empty(), inlined.unsure)) {
         Some((_, Some(why))) => say("inlined", &format!("not known for certain: {why}")),
         Some((true, None)) => say("inlined", "nowhere"),
@@ -128,7 +128,7 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
 
 /// The places of what looks like the definition.
 pub fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
-    let word = function.split('.').next().unwrap_or(function);
+    let word = base(function);
     let entry = word
         .strip_prefix("__")
         .and_then(|word| word.split_once("_sys_"));

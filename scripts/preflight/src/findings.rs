@@ -302,7 +302,7 @@ pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched
     Ok(())
 }
 
-/// Says which functions have the code of `entry` in them, but for those that the patch replaces as well; `None` where that is not known.
+/// Says which functions have the code of `entry` in them, but for those that the patch replaces as well.
 pub fn inlined(
     all: &mut Findings,
     code: &Code<'_>,

@@ -183,7 +183,7 @@ fn functions(elf: &module::File<'_>) -> Functions {
 }
 
 /// The function of the source that a symbol was made of.
-fn base(symbol: &str) -> &str {
+pub fn base(symbol: &str) -> &str {
     symbol.split('.').next().unwrap_or(symbol)
 }
 
