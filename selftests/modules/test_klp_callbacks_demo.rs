@@ -2,8 +2,9 @@
 
 //! Logs its callbacks for the kernel, for a module, and for a module with a function that may be busy.
 
-mod callback_log;
+mod callback_demo;
 
+use callback_demo::Demo;
 use kernel::{
     bindings::work_struct,
     prelude::*, //
@@ -31,26 +32,8 @@ klp::livepatch! {
     ],
 }
 
-struct Demo;
-
-#[vtable]
-impl klp::Callbacks for Demo {
-    fn pre_patch(obj: &klp::Object) -> Result {
-        callback_log::log("pre_patch_callback", obj);
-        kernel::error::to_result(PRE_PATCH_RET.get())
-    }
-
-    fn post_patch(obj: &klp::Object) {
-        callback_log::log("post_patch_callback", obj);
-    }
-
-    fn pre_unpatch(obj: &klp::Object) {
-        callback_log::log("pre_unpatch_callback", obj);
-    }
-
-    fn post_unpatch(obj: &klp::Object) {
-        callback_log::log("post_unpatch_callback", obj);
-    }
+fn pre_patch(_obj: &klp::Object) -> Result {
+    kernel::error::to_result(PRE_PATCH_RET.get())
 }
 
 unsafe extern "C" fn patched_work_func(_work: *mut work_struct) {

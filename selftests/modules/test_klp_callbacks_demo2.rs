@@ -2,8 +2,9 @@
 
 //! Logs its callbacks for the kernel, and with `replace=1` takes the place of the other livepatches.
 
-mod callback_log;
+mod callback_demo;
 
+use callback_demo::Demo;
 use kernel::prelude::*;
 
 klp::param! {
@@ -21,24 +22,6 @@ klp::livepatch! {
     ],
 }
 
-struct Demo;
-
-#[vtable]
-impl klp::Callbacks for Demo {
-    fn pre_patch(obj: &klp::Object) -> Result {
-        callback_log::log("pre_patch_callback", obj);
-        Ok(())
-    }
-
-    fn post_patch(obj: &klp::Object) {
-        callback_log::log("post_patch_callback", obj);
-    }
-
-    fn pre_unpatch(obj: &klp::Object) {
-        callback_log::log("pre_unpatch_callback", obj);
-    }
-
-    fn post_unpatch(obj: &klp::Object) {
-        callback_log::log("post_unpatch_callback", obj);
-    }
+fn pre_patch(_obj: &klp::Object) -> Result {
+    Ok(())
 }

@@ -2,8 +2,9 @@
 
 //! Logs its callbacks for the kernel and for two of its drivers, as kpatch's integration test `macro-callbacks` does.
 
-mod callback_log;
+mod callback_demo;
 
+use callback_demo::Demo;
 use kernel::prelude::*;
 
 klp::param! {
@@ -21,39 +22,21 @@ klp::livepatch! {
     description: "Livepatch test: the callbacks of kpatch's macro-callbacks",
     license: "GPL",
     objects: [
-        "dummy" { callbacks: Macro, },
-        "veth" { callbacks: Macro, },
-        vmlinux { callbacks: Macro, },
+        "dummy" { callbacks: Demo, },
+        "veth" { callbacks: Demo, },
+        vmlinux { callbacks: Demo, },
     ],
 }
 
-struct Macro;
-
-#[vtable]
-impl klp::Callbacks for Macro {
-    fn pre_patch(obj: &klp::Object) -> Result {
-        callback_log::log("pre_patch_callback", obj);
-        let fails = match FAIL.get() {
-            Fail::None => return Ok(()),
-            Fail::Vmlinux => c"vmlinux",
-            Fail::Dummy => c"dummy",
-            Fail::Veth => c"veth",
-        };
-        if obj.name() == fails {
-            return Err(ENODEV);
-        }
-        Ok(())
+fn pre_patch(obj: &klp::Object) -> Result {
+    let fails = match FAIL.get() {
+        Fail::None => return Ok(()),
+        Fail::Vmlinux => c"vmlinux",
+        Fail::Dummy => c"dummy",
+        Fail::Veth => c"veth",
+    };
+    if obj.name() == fails {
+        return Err(ENODEV);
     }
-
-    fn post_patch(obj: &klp::Object) {
-        callback_log::log("post_patch_callback", obj);
-    }
-
-    fn pre_unpatch(obj: &klp::Object) {
-        callback_log::log("pre_unpatch_callback", obj);
-    }
-
-    fn post_unpatch(obj: &klp::Object) {
-        callback_log::log("post_unpatch_callback", obj);
-    }
+    Ok(())
 }

@@ -2,9 +2,10 @@
 
 //! The kernel's `livepatch-callbacks-demo.c`: callbacks of the kernel, of a module, and of one with a function that may be busy.
 
-#[path = "../callback_log.rs"]
-mod callback_log;
+#[path = "../callback_demo.rs"]
+mod callback_demo;
 
+use callback_demo::Demo;
 use kernel::{
     bindings::work_struct,
     prelude::*, //
@@ -32,26 +33,8 @@ klp::livepatch! {
     ],
 }
 
-struct Demo;
-
-#[vtable]
-impl klp::Callbacks for Demo {
-    fn pre_patch(obj: &klp::Object) -> Result {
-        callback_log::log("pre_patch_callback", obj);
-        kernel::error::to_result(PRE_PATCH_RET.get())
-    }
-
-    fn post_patch(obj: &klp::Object) {
-        callback_log::log("post_patch_callback", obj);
-    }
-
-    fn pre_unpatch(obj: &klp::Object) {
-        callback_log::log("pre_unpatch_callback", obj);
-    }
-
-    fn post_unpatch(obj: &klp::Object) {
-        callback_log::log("post_unpatch_callback", obj);
-    }
+fn pre_patch(_obj: &klp::Object) -> Result {
+    kernel::error::to_result(PRE_PATCH_RET.get())
 }
 
 unsafe extern "C" fn patched_work_func(_work: *mut work_struct) {
