@@ -14,7 +14,6 @@ NAIVE=naive_function_fix
 ESC=$'a\eb'
 
 require_command ip setpriv unshare
-require_config CONFIG_NET_NS CONFIG_USER_NS
 require_module dummy
 require_ko "$LP" "$NAIVE" test_klp_names test_klp_atomic_replace
 ktap_plan 7
@@ -102,6 +101,7 @@ rename_as_nobody()
 
 anybody()
 {
+	require_config CONFIG_NET_NS CONFIG_USER_NS
 	with_dummies
 	rename_as_nobody || fail "refused without the patch"
 	log_has "^$ESC: renamed from good" || fail "the name is not in the kernel's log"
