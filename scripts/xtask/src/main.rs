@@ -7,6 +7,7 @@ mod cargo;
 mod catalog;
 mod citations;
 mod cli;
+mod demo;
 mod error;
 mod kbuild;
 mod kernel;
@@ -90,7 +91,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         }),
         Command::RustAnalyzer => cargo::rust_analyzer(kernel),
         Command::Run(options) => run::run(kernel, options),
-        Command::Demo => run::demo(kernel),
+        Command::Demo => demo::run(kernel),
         Command::Test(options) => test::run(kernel, options),
         Command::Matrix(options) => matrix::run(kernel, options),
         Command::Book { serve } => book::run(kernel, *serve),

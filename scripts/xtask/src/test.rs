@@ -12,8 +12,9 @@
 
 mod guest;
 mod host;
+mod script;
+mod told;
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,8 +22,6 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
-use indicatif::ProgressBar;
-use parking_lot::Mutex;
 
 use crate::cargo;
 use crate::catalog;
@@ -33,7 +32,6 @@ use crate::kbuild;
 use crate::kernel::Kernel;
 use crate::paths;
 use crate::process;
-use crate::progress;
 use crate::queue;
 use crate::queue::Job;
 use crate::report;
@@ -42,9 +40,10 @@ use crate::results::Suite;
 use crate::vm;
 use crate::vm::Clock;
 pub use guest::cases;
-pub use guest::is_fatal;
 use guest::How;
-use guest::Script;
+pub use script::is_fatal;
+use script::Script;
+use told::Told;
 
 /// The suites of the debug kernel that run in a normal test: every rule, and the widest use of foreign locks.
 const DEBUG_SOME: [&str; 2] = ["rules", "netdev-features"];
@@ -176,74 +175,6 @@ impl On<'_> {
     }
 }
 
-/// Takes suites as they end, and shows on a terminal those that run.
-struct Told {
-    state: Mutex<State>,
-    total: usize,
-    line: ProgressBar,
-}
-
-#[derive(Default)]
-struct State {
-    suites: Vec<Suite>,
-    /// What is not done, with what it may take, and when it began.
-    left: BTreeMap<String, (Duration, Option<Instant>)>,
-}
-
-impl Told {
-    fn new(total: usize) -> Told {
-        Told {
-            state: Mutex::default(),
-            total,
-            line: progress::line(),
-        }
-    }
-
-    fn plan(&self, name: &str, guess: Duration) {
-        self.state
-            .lock()
-            .left
-            .insert(name.to_owned(), (guess, None));
-    }
-
-    fn begin(&self, name: &str) {
-        let mut state = self.state.lock();
-        if let Some((_, began)) = state.left.get_mut(name) {
-            *began = Some(Instant::now());
-        }
-        self.line.set_message(state.line(self.total));
-    }
-
-    fn tell(&self, suite: Suite, trouble: &str) {
-        let mut state = self.state.lock();
-        progress::say(&format!("{}{trouble}", report::suite(&suite)));
-        state.left.remove(&suite.name);
-        state.suites.push(suite);
-        self.line.set_message(state.line(self.total));
-    }
-}
-
-impl State {
-    /// How far it is, what runs, and how long the rest takes if nothing has changed since the last run.
-    fn line(&self, total: usize) -> String {
-        let mut left = Duration::ZERO;
-        let mut running = Vec::new();
-        for (name, (guess, began)) in &self.left {
-            left += guess.saturating_sub(began.map_or(Duration::ZERO, |began| began.elapsed()));
-            if began.is_some() {
-                running.push(name.as_str());
-            }
-        }
-        let workers = u32::try_from(queue::workers()).unwrap_or(1);
-        format!(
-            "{} of {total}, about {} left: {}",
-            self.suites.len(),
-            progress::duration(left / workers),
-            running.join(", ")
-        )
-    }
-}
-
 /// `cargo xtask test [PATTERN…]`.
 pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
     let run = suites(args, options)?;
@@ -254,7 +185,7 @@ pub fn run(args: &KernelArgs, options: &TestArgs) -> Result<()> {
 
 /// The suites that tell of a kernel, whichever it is.
 pub fn of_kernel() -> Result<Vec<String>> {
-    let scripts = guest::scripts(&paths::root())?;
+    let scripts = script::all(&paths::root())?;
     let mut names: Vec<String> = scripts.into_iter().map(|script| script.name).collect();
     names.push("story".to_owned());
     Ok(names)
@@ -262,7 +193,7 @@ pub fn of_kernel() -> Result<Vec<String>> {
 
 /// Runs the suites that were chosen, and tells of each as it ends.
 pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
-    let mut scripts = guest::scripts(&paths::root())?;
+    let mut scripts = script::all(&paths::root())?;
     scripts.retain(|script| !script.named || !options.patterns.is_empty());
     let mut kernels = kernels(args, &scripts);
     let names = choose(&names(&kernels), &options.patterns)?;
@@ -281,8 +212,7 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
         &jobs(args, &kernels, &names, options.bless, &told),
         queue::workers(),
     )?;
-    told.line.finish_and_clear();
-    let mut suites = std::mem::take(&mut told.state.lock().suites);
+    let mut suites = told.end();
     let place = |suite: &Suite| names.iter().position(|name| *name == suite.name);
     suites.sort_by_key(place);
 

@@ -14,6 +14,7 @@ use super::guest;
 use crate::book;
 use crate::cargo;
 use crate::cli::KernelArgs;
+use crate::demo;
 use crate::error::Failure;
 use crate::kbuild;
 use crate::kernel::Kernel;
@@ -24,7 +25,6 @@ use crate::paths;
 use crate::process;
 use crate::results::Case;
 use crate::results::Suite;
-use crate::run;
 use crate::tidy;
 
 /// A suite of the host.
@@ -85,7 +85,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         "doc" => vec![function_case("rustdoc", cargo::doc(args).map(drop))?],
         "preflight" => ktap_cases(&mut packages::preflight_expected(args)?, &log)?,
         "made" => ktap_cases(&mut packages::made(args)?, &log)?,
-        "story" => run::stories(args)?,
+        "story" => demo::stories(args)?,
         "refused" => refused(args, &log)?,
         _ => the_book(args, &log)?,
     };
