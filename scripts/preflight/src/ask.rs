@@ -3,10 +3,7 @@
 //! `ask FUNCTION [OBJECT]`: can it be patched, as what, and if not, what then?
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::Command;
 
-use anyhow::Context;
 use anyhow::Result;
 
 use crate::facts::Facts;
@@ -18,12 +15,6 @@ use crate::inlined::base;
 use crate::module::Patched;
 use crate::recipe::Wish;
 use crate::symbols::Object;
-
-/// Where the code of vmlinux, and of all else, is.
-const BUILT_IN: [&str; 14] = [
-    "arch/x86", "block", "crypto", "drivers", "fs", "init", "io_uring", "ipc", "kernel", "lib",
-    "mm", "net", "security", "sound",
-];
 
 /// What is known, for whoever goes on with it.
 pub struct Answer {
@@ -39,7 +30,7 @@ pub struct Answer {
 /// Prints what is known.
 pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
     let function = wish.function.as_str();
-    let sources = source(&facts.source, function)?;
+    let sources = facts.definitions.of(function)?;
     let (object, others) = match object {
         Some(name) => (Object::new(name), Vec::new()),
         None => facts.objects_with(function, &sources)?,
@@ -63,8 +54,8 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         position: wish.position,
         ..Patched::new(object.clone(), function)
     };
-    findings::entry(&mut findings, facts, &code, &entry)?;
     let symbols = code.symbols(function)?;
+    findings::entry(&mut findings, facts, &code, &entry)?;
     let inlined = match symbols.all > symbols.code {
         // It is data.
         true => None,
@@ -124,34 +115,4 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         source: sources.into_iter().next(),
         callers,
     })
-}
-
-/// The places of what looks like the definition.
-pub fn source(tree: &Path, function: &str) -> Result<Vec<String>> {
-    let word = base(function);
-    let entry = word
-        .strip_prefix("__")
-        .and_then(|word| word.split_once("_sys_"));
-    let word = entry.map_or(word, |(_, call)| call);
-    if !word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Ok(Vec::new());
-    }
-    let found = Command::new("grep")
-        .args(["-rnE", "--include=*.c", "--include=*.S", "--include=*.h"])
-        .arg(format!(r"^([a-zA-Z_].*[ *])?{word}\(|^SYM_(FUNC|CODE)_START(_LOCAL)?\({word}\)|^(COMPAT_)?SYSCALL_DEFINE.*\({word}"))
-        .args(BUILT_IN)
-        .env("LC_ALL", "C")
-        .current_dir(tree)
-        .output()
-        .context("starting grep")?;
-    let text = String::from_utf8_lossy(&found.stdout).into_owned();
-    Ok(text
-        .lines()
-        .filter(|line| !line.ends_with(';'))
-        .filter_map(|line| {
-            let mut parts = line.splitn(3, ':');
-            Some(format!("{}:{}", parts.next()?, parts.next()?))
-        })
-        .take(4)
-        .collect())
 }

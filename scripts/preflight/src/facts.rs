@@ -28,6 +28,7 @@ use walkdir::DirEntry;
 use walkdir::WalkDir;
 
 use crate::convention::Text;
+use crate::definitions::Definitions;
 use crate::dwarf;
 use crate::inlined;
 use crate::inlined::Inlined;
@@ -72,6 +73,7 @@ pub struct Facts {
     pub release: String,
     /// The source tree.
     pub source: PathBuf,
+    pub definitions: Definitions,
     /// Where modules are looked for.
     modules: Vec<PathBuf>,
     pub kallsyms: String,
@@ -103,6 +105,7 @@ impl Facts {
             |name: &str| Ok::<_, anyhow::Error>(String::from_utf8_lossy(&read(name)?).into_owned());
         Ok(Facts {
             release: given("KLP_RELEASE")?,
+            definitions: Definitions::new(given("KLP_SOURCE")?.into()),
             source: given("KLP_SOURCE")?.into(),
             modules: vec![given("KLP_MODULES")?.into()],
             kallsyms: text("kallsyms")?,

@@ -25,7 +25,6 @@ use object::ObjectSymbol as _;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::ask;
 use crate::dwarf;
 use crate::facts::Facts;
 use crate::module;
@@ -74,7 +73,7 @@ pub fn of(
         ..Inlined::default()
     };
     let places = places()?;
-    for file in files(&facts.source, function)? {
+    for file in files(facts, function)? {
         let file = file.display();
         eprintln!("compiling {file} to see into what {function} was inlined");
         // What is not configured need not compile.
@@ -112,9 +111,9 @@ pub fn of(
 }
 
 /// The files to compile for what looks like the definition: a `.c` file, or those that include it.
-fn files(tree: &Path, function: &str) -> Result<BTreeSet<PathBuf>> {
+fn files(facts: &Facts, function: &str) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
-    for place in ask::source(tree, function)? {
+    for place in facts.definitions.of(function)? {
         let file = Path::new(place.split(':').next().unwrap_or_default());
         let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
             continue;
@@ -127,7 +126,7 @@ fn files(tree: &Path, function: &str) -> Result<BTreeSet<PathBuf>> {
             .args(["-rlE", "--include=*.c"])
             .arg(format!(r#"^#include "([^"]*/)?{name}""#))
             .arg(folder)
-            .current_dir(tree)
+            .current_dir(&facts.source)
             .output()
             .context("starting grep")?;
         let found = String::from_utf8_lossy(&found.stdout).into_owned();

@@ -10,6 +10,7 @@ mod ask;
 mod calls;
 mod convention;
 mod damage;
+mod definitions;
 mod dwarf;
 mod facts;
 mod findings;

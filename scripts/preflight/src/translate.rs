@@ -33,6 +33,11 @@ pub fn run(facts: &Facts, file: &str) -> Result<bool> {
     if changes.is_empty() {
         bail!("{file} changes no C or assembly: a unified diff is wanted, with the functions' names behind `@@` (git diff, diff -up)");
     }
+    let names = changes.iter().filter_map(|change| match &change.place {
+        Place::Function(name) => Some(name.as_str()),
+        Place::Outside(_) => None,
+    });
+    facts.definitions.find(&names.collect::<Vec<_>>())?;
     let mut all = true;
     let mut commands = Vec::new();
     for Change { file, place } in changes {
