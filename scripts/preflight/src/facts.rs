@@ -7,6 +7,7 @@
 //! - `blacklist`: that of kprobes, which `klp::Redirect` is bound to.
 //! - `text`: the code as it runs, behind its address.
 //! - `btf`: `/sys/kernel/btf/vmlinux`, with the prototypes.
+//! - `notes` and `version`: which build it is; `took`: how many seconds it took to ask.
 //!
 //! Of modules that are not loaded their files tell the same.
 
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::bail;
 use anyhow::Context;
@@ -49,6 +51,8 @@ cat /proc/kallsyms > "$to/kallsyms"
 cat /sys/kernel/tracing/available_filter_functions_addrs > "$to/traced"
 cat /sys/kernel/debug/kprobes/blacklist > "$to/blacklist"
 cat /sys/kernel/btf/vmlinux > "$to/btf"
+cat /sys/kernel/notes > "$to/notes"
+cat /proc/version > "$to/version"
 python3 - > "$to/text" << 'EOF'
 import os, struct, sys
 places = {name: int(at, 16) for at, _, name, *_ in map(str.split, open("/proc/kallsyms"))}
@@ -83,7 +87,7 @@ pub struct Facts {
     blacklist: String,
     btf: Btf,
     /// What vmlinux and its modules export; `None` where the build left no list.
-    exported: Option<BTreeSet<String>>,
+    pub exported: Option<BTreeSet<String>>,
 }
 
 impl Facts {
@@ -94,7 +98,7 @@ impl Facts {
                 .with_context(|| format!("{name} is not set: run it as `cargo xtask ask`"))
         };
         let dir = PathBuf::from(given("KLP_FACTS")?);
-        if !dir.join("text").exists() {
+        if !dir.join("took").exists() {
             ask(&dir)?;
         }
         let read = |name: &str| {
@@ -197,6 +201,19 @@ impl Facts {
             object: size("klp_object")?,
             func: size("klp_func")?,
         })
+    }
+
+    /// How many types its BTF has.
+    pub fn types(&self) -> u32 {
+        let (first, last) = self.btf.base().type_id_range();
+        last - first + 1
+    }
+
+    /// How many modules the kernel has, loaded or not.
+    pub fn module_count(&self) -> usize {
+        let files = self.modules.iter().flat_map(WalkDir::new).flatten();
+        let names: BTreeSet<_> = files.filter_map(|file| module_name(&file)).collect();
+        names.iter().filter(|name| !name.starts_with('.')).count()
     }
 
     /// The object that has `name`, for who did not say which one, and others that have it as well; where the guest had none
@@ -330,6 +347,7 @@ fn ask(dir: &Path) -> Result<()> {
     let aside = aside.path();
     fs::write(aside.join("ask"), ASK).context("writing the guest's script")?;
     eprintln!("asking the kernel for its functions, for once");
+    let began = Instant::now();
     let status = xtask()?
         .args(["shell", "--no-build", "--writable"])
         .arg(aside)
@@ -345,6 +363,8 @@ fn ask(dir: &Path) -> Result<()> {
     if !status.success() {
         bail!("the guest that was to tell of its functions ended with {status}");
     }
+    let took = format!("{:.1}", began.elapsed().as_secs_f64());
+    fs::write(aside.join("took"), took).context("writing how long it took")?;
     let _ = fs::remove_dir_all(dir);
     fs::rename(aside, dir).with_context(|| format!("writing {}", dir.display()))
 }

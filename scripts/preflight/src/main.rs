@@ -2,7 +2,7 @@
 
 //! `cargo xtask ask` and `cargo xtask preflight`: what insmod would say of a livepatch, before it is loaded.
 //!
-//! `xtask` starts it with `ask FUNCTION [OBJECT]`, `new CHECKOUT FOLDER NAME CALLBACKS STATEFUL FUNCTION [OBJECT]`, `kind CHECKOUT
+//! `xtask` starts it with `facts`, `ask FUNCTION [OBJECT]`, `new CHECKOUT FOLDER NAME CALLBACKS STATEFUL FUNCTION [OBJECT]`, `kind CHECKOUT
 //! FOLDER NAME KIND`, `translate FILE` or `preflight [--json] MODULE.ko…`, after a build with `built`, and in the tests with `expect` and `made`; with the command line of itself in `XTASK`, a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
 //! folder that keeps its answers).
 
@@ -16,6 +16,7 @@ mod facts;
 mod findings;
 mod inlined;
 mod kind;
+mod known;
 mod made;
 mod module;
 mod new;
@@ -89,6 +90,7 @@ fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
         ["made", root, count, seed] => {
             made::run(&mut facts, Path::new(root), count.parse()?, seed.parse()?)
         }
+        ["facts"] => known::tell().map(|()| 0),
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),
     }

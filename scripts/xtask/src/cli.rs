@@ -140,6 +140,12 @@ pub enum Command {
     Tidy,
     /// A shell, or one command, in the virtual machine, with the modules at hand
     Shell(ShellArgs),
+    /// What is known of the kernel, by which `ask`, `new`, `translate` and `preflight` answer, and where it is kept
+    ///
+    /// Where nothing is kept yet, it boots the kernel once and asks.
+    ///
+    /// Exit status: 0 it is known, 2 there is no such kernel, 3 it cannot be prepared or booted here.
+    Facts,
     /// Can a livepatch replace this function, what is its prototype, and what to do where it cannot
     ///
     /// Exit status: 0 it can, 1 it cannot.

@@ -100,6 +100,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Tidy => tidy::run(),
         Command::Shell(options) => shell::run(kernel, options),
         Command::Bench { what } => packages::bench(kernel, what),
+        Command::Facts => packages::facts(kernel),
         Command::Ask {
             function, object, ..
         } => packages::ask(kernel, function.as_deref(), object.as_deref()),

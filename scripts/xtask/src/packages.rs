@@ -44,6 +44,11 @@ pub fn bench(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
     become_it(command.args(words))
 }
 
+/// `cargo xtask facts`.
+pub fn facts(args: &KernelArgs) -> Result<()> {
+    become_it(&mut preflight_command(args, &Kernel::ensure(args)?, "facts")?)
+}
+
 /// `cargo xtask ask FUNCTION [OBJECT]`; of all assembly without a function.
 pub fn ask(args: &KernelArgs, function: Option<&str>, object: Option<&str>) -> Result<()> {
     let verb = function.map_or("assembly", |_| "ask");
