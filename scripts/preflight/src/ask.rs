@@ -55,6 +55,15 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         ..Patched::new(object.clone(), function)
     };
     let symbols = code.symbols(function)?;
+    if symbols.all == 0 && symbols.clones.is_empty() && sources.is_empty() {
+        say("no", "neither a symbol nor a function of the source has this name: it is misspelt, or a macro makes it");
+        return Ok(Answer {
+            can: false,
+            object,
+            source: None,
+            callers: BTreeSet::new(),
+        });
+    }
     findings::entry(&mut findings, facts, &code, &entry)?;
     let inlined = match symbols.all > symbols.code {
         // It is data.

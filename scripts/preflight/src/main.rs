@@ -59,8 +59,18 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("preflight: {error:#}");
-            ExitCode::from(3)
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 3 })
         }
+    }
+}
+
+/// What was asked for makes no sense.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -136,7 +146,8 @@ fn name(file: &str) -> &str {
 fn examine(facts: &mut Facts, file: &str) -> Result<(Vec<u8>, Option<Vec<Finding>>)> {
     facts.look_beside(Path::new(file));
     let bytes = fs::read(file).with_context(|| format!("reading {file}"))?;
-    let findings = findings::of(facts, &bytes).with_context(|| format!("reading {file}"))?;
+    let no_module = || Usage(format!("{file} is no module that can be read"));
+    let findings = findings::of(facts, &bytes).with_context(no_module)?;
     Ok((bytes, findings))
 }
 

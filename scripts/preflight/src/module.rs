@@ -28,10 +28,13 @@ pub type File<'a> = object::File<'a>;
 
 pub fn parse(bytes: &[u8]) -> Result<File<'_>> {
     File::parse(bytes).with_context(|| {
+        if !bytes.starts_with(b"\x7fELF") {
+            return "it is no ELF file".to_owned();
+        }
         let sections = bytes.get(0x28..0x30).and_then(|at| at.try_into().ok());
         let at = u64::from_le_bytes(sections.unwrap_or_default());
         format!(
-            "no ELF file of {:#x} bytes with its sections at {at:#x}",
+            "it has {:#x} bytes, and its sections at {at:#x}",
             bytes.len()
         )
     })

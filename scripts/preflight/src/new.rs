@@ -18,6 +18,7 @@ use crate::facts::Object;
 use crate::kind;
 use crate::recipe;
 use crate::recipe::Wish;
+use crate::Usage;
 
 /// `@NAME@` and what stands there, in the order in which they are filled in: what is filled in may have others in it.
 pub type Words = Vec<(&'static str, String)>;
@@ -125,7 +126,7 @@ fn stem(name: &str) -> Result<String> {
     let stem = name.replace('_', "-");
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !stem.chars().all(good) || !stem.starts_with(|c: char| c.is_ascii_lowercase()) {
-        bail!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first");
+        bail!(Usage(format!("`{name}` cannot be the name of a sample: small letters, digits and dashes can, a letter first")));
     }
     Ok(stem)
 }

@@ -18,6 +18,7 @@ use crate::new::Words;
 use crate::prototype::Pass;
 use crate::prototype::Value;
 use crate::tables::CALLBACK_NAMES;
+use crate::Usage;
 
 /// The files of a sample, and what each is made of.
 const FILES: [(&str, &str); 5] = [
@@ -59,7 +60,7 @@ impl Wish {
             None => (function, 0),
             Some((function, position)) => match position.parse() {
                 Ok(position @ 1..) => (function, position),
-                _ => bail!("{function}@{position}: a number follows the `@`, which counts the symbols of that name from 1 on"),
+                _ => bail!(Usage(format!("{function}@{position}: a number follows the `@`, which counts the symbols of that name from 1 on"))),
             },
         };
         let mut callbacks = callbacks.to_owned();

@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::ask;
 use crate::facts::Facts;
 use crate::recipe::Wish;
+use crate::Usage;
 
 /// What a patch changes in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +29,10 @@ enum Place {
 
 /// Prints what becomes of each change; is it all in functions that can be replaced?
 pub fn run(facts: &Facts, file: &str) -> Result<bool> {
-    let text = fs::read(file).with_context(|| format!("reading {file}"))?;
+    let text = fs::read(file).with_context(|| Usage(format!("reading {file}")))?;
     let changes = changes(&String::from_utf8_lossy(&text));
     if changes.is_empty() {
-        bail!("{file} changes no C or assembly: a unified diff is wanted, with the functions' names behind `@@` (git diff, diff -up)");
+        bail!(Usage(format!("{file} changes no C or assembly: a unified diff is wanted, with the functions' names behind `@@` (git diff, diff -up)")));
     }
     let names = changes.iter().filter_map(|change| match &change.place {
         Place::Function(name) => Some(name.as_str()),

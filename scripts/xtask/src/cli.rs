@@ -148,7 +148,7 @@ pub enum Command {
     Facts,
     /// Can a livepatch replace this function, what is its prototype, and what to do where it cannot
     ///
-    /// Exit status: 0 it can, 1 it cannot.
+    /// Exit status: 0 it can, 1 it cannot, or there is no such function, 2 wrong usage, 3 the kernel cannot be asked.
     Ask {
         #[arg(required_unless_present = "assembly")]
         function: Option<String>,
@@ -167,14 +167,16 @@ pub enum Command {
     },
     /// Which functions a kernel patch changes, and what a livepatch can do of it
     ///
-    /// Exit status: 0 it is all in functions that can be replaced, 1 it is not.
+    /// Exit status: 0 it is all in functions that can be replaced, 1 it is not, 2 the file is no such diff, 3 the kernel cannot be
+    /// asked.
     Translate {
         /// A unified diff
         patch: PathBuf,
     },
     /// Say of livepatches, without booting, what would be refused, crash or do nothing
     ///
-    /// Exit status: 0 clean, 10 warnings, 11 would be refused, 12 would crash or do nothing; the worst of all modules.
+    /// Exit status: 0 clean, or no livepatch, 10 warnings, 11 would be refused, 12 would crash or do nothing, the worst of all
+    /// modules; 1 one does not build, 2 a file is no module, or a name is unknown, 3 the kernel cannot be asked.
     Preflight {
         /// Files, or names of samples or module sets, which are built first; every module when none is named
         modules: Vec<String>,

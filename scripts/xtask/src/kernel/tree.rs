@@ -30,7 +30,7 @@ const FILES: [&str; 5] = [
 pub fn check(dir: &Path) -> Result<Kernel> {
     let build = dir.canonicalize().map_err(|e| {
         error::usage(format!(
-            "--kernel {}: {e}; name the folder in which a kernel was built",
+            "--kernel {}: {e}; it is `stock`, `debug`, a release of Debian's or the folder in which a kernel was built",
             dir.display()
         ))
     })?;
