@@ -20,6 +20,8 @@ mod known;
 mod made;
 mod module;
 mod new;
+#[path = "../../xtask/src/pipes.rs"]
+mod pipes;
 mod prototype;
 mod recipe;
 mod symbols;
@@ -29,7 +31,6 @@ mod translate;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::panic;
 use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ use new::Place;
 use recipe::Wish;
 
 fn main() -> ExitCode {
-    bear_closed_pipes();
+    pipes::bear_closed();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
@@ -116,17 +117,6 @@ fn place<'a>(root: &'a str, out: &'a str) -> Place<'a> {
             out: Path::new(out),
         },
     }
-}
-
-/// A reader that has seen enough, such as `head`, is no accident to tell of.
-fn bear_closed_pipes() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let text = info.payload().downcast_ref::<String>();
-        if !text.is_some_and(|text| text.ends_with("Broken pipe (os error 32)")) {
-            usual(info);
-        }
-    }));
 }
 
 /// `cargo xtask` with the kernel that was chosen.

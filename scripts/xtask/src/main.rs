@@ -21,6 +21,7 @@ mod packages;
 mod parts;
 mod paths;
 mod picture;
+mod pipes;
 mod process;
 mod progress;
 mod queue;
@@ -35,7 +36,6 @@ mod tidy;
 mod timeline;
 mod vm;
 
-use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,7 +49,7 @@ use error::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    bear_closed_pipes();
+    pipes::bear_closed();
     let began = in_build_root().and_then(|()| process::catch_signals());
     match began.and_then(|()| dispatch(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,18 +64,6 @@ fn in_build_root() -> Result<()> {
     let record = Path::new("/etc/livepatch-cookbook");
     ensure!(record.is_file(), Failure::Host(hint.to_owned()));
     Ok(())
-}
-
-/// A reader that has seen enough, such as `head`, is no accident to tell of. The panic itself goes on, since what was
-/// half-made is cleaned up on its way.
-fn bear_closed_pipes() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let text = info.payload().downcast_ref::<String>();
-        if !text.is_some_and(|text| text.ends_with("Broken pipe (os error 32)")) {
-            usual(info);
-        }
-    }));
 }
 
 fn dispatch(cli: &Cli) -> Result<()> {
