@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
+use btf_rs::Btf;
 use object::Object as _;
 use object::ObjectSection as _;
 
@@ -17,15 +18,20 @@ use crate::facts::Code;
 use crate::facts::Facts;
 use crate::findings;
 use crate::module;
+use crate::prototype::Prototype;
+use crate::tables::Image;
+
+/// How BTF begins.
+const BTF_MAGIC: [u8; 2] = [0x9f, 0xeb];
 
 /// What looking at one module may take; seen is a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Changes bytes of `modules` by lot, some hundred times in 20 seconds: `Ok` is how often that was an error and how often none,
+/// Changes bytes of `files`, modules and BTF, by lot, some ten times a second: `Ok` is how often that was an error and how often none,
 /// `Err` the first file that is too much.
 pub fn run(
     facts: &Facts,
-    modules: &[Vec<u8>],
+    files: &[Vec<u8>],
     time: Duration,
     seed: u64,
 ) -> Result<[u64; 2], Vec<u8>> {
@@ -37,7 +43,7 @@ pub fn run(
     let mut ended = [0; 2];
     let mut too_much = None;
     while Instant::now() < end && too_much.is_none() {
-        let mut bytes = modules[random(modules.len())].clone();
+        let mut bytes = files[random(files.len())].clone();
         let len = bytes.len();
         // A small section is as likely as a large one: 0 is the header, the last the table of sections at the end.
         let sections = ranges(&bytes);
@@ -68,14 +74,27 @@ fn ranges(bytes: &[u8]) -> Vec<Range<usize>> {
     let ranges = sections.filter_map(|section| section.file_range());
     let ranges = ranges.map(|(at, size)| at as usize..(at + size) as usize);
     let last = bytes.len().saturating_sub(4096);
-    ranges.chain([0..64, last..bytes.len()]).collect()
+    ranges
+        .chain([0..64, last..bytes.len(), 0..bytes.len()])
+        .collect()
 }
 
-/// As a livepatch, and as what is patched.
+/// As the kernel's BTF, or as a livepatch, and as what is patched.
 fn look(facts: &Facts, bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(&BTF_MAGIC) {
+        let btf = Btf::from_bytes(bytes)?;
+        for function in ["vfs_read", "tcp_v4_rcv", "kernel_clone"] {
+            Prototype::from_btf(&btf, function);
+        }
+        return Ok(());
+    }
     findings::of(facts, bytes)?;
     let code = Code::Module(facts, bytes.to_vec());
-    code.symbols("init_module")?;
-    code.prototype("init_module")?;
+    let symbols = Image::new(module::parse(bytes)?)?.symbols;
+    let functions = symbols.iter().filter(|one| one.is_code && one.size > 0);
+    for function in functions.take(8) {
+        code.symbols(&function.name)?;
+        code.prototype(&function.name)?;
+    }
     dwarf::read(&module::parse(bytes)?, |_| true, true).map(drop)
 }

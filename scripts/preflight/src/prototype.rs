@@ -91,12 +91,12 @@ impl Prototype {
             .iter()
             .map(|parameter| Value {
                 name: btf.resolve_name(parameter).unwrap_or_default(),
-                ..value(btf, parameter.get_type_id().unwrap_or(0))
+                ..value(btf, parameter.get_type_id().unwrap_or(0), 0)
             })
             .collect();
         Some(Prototype {
             arguments,
-            returns: value(btf, proto.return_type_id()),
+            returns: value(btf, proto.return_type_id(), 0),
         })
     }
 
@@ -171,10 +171,14 @@ fn spaced(text: &str, name: &str) -> String {
     }
 }
 
-/// The type `id` of `btf`.
-fn value(btf: &Btf, id: u32) -> Value {
-    let Ok(this) = btf.resolve_type_by_id(id) else {
-        return plain(Pass::Bytes(0), "?", "?");
+/// More pointers, `const` and names above each other than any type has: in a damaged file they lead round and round.
+const DEEPEST: usize = 32;
+
+/// The type `id` of `btf`, so many types below the first.
+fn value(btf: &Btf, id: u32, depth: usize) -> Value {
+    let this = match btf.resolve_type_by_id(id) {
+        Ok(this) if depth < DEEPEST => this,
+        _ => return plain(Pass::Bytes(0), "?", "?"),
     };
     let name = this
         .as_btf_type()
@@ -186,6 +190,7 @@ fn value(btf: &Btf, id: u32) -> Value {
             this.as_btf_type()
                 .and_then(BtfType::get_type_id)
                 .unwrap_or(0),
+            depth + 1,
         )
     };
     let bindings = format!("bindings::{name}");
@@ -299,6 +304,19 @@ mod tests {
                 .collect(),
             returns: plain(returns, "t", "t"),
         }
+    }
+
+    #[test]
+    fn a_type_that_is_made_of_itself_has_an_end() {
+        // Names; then FUNC_PROTO, which returns 3; FUNC `f` of 1; TYPEDEF `t` of itself.
+        let names = *b"\0f\0t\0";
+        let types = [[0, 13 << 24, 3], [1, 12 << 24, 1], [3, 8 << 24, 3]].concat();
+        let header = [0x1_eb9f, 24, 0, 36, 36, names.len() as u32];
+        let numbers = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
+        let bytes: Vec<u8> = numbers.chain(names).collect();
+        let btf = Btf::from_bytes(&bytes).unwrap();
+        let prototype = Prototype::from_btf(&btf, "f").unwrap();
+        assert_eq!(prototype.returns.pass, Pass::Bytes(0));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub const ALL: [Host; 11] = [
     host("doc", 60, true, true),
     host("refused", 120, false, true),
     host("book", 400, true, true),
-    host("preflight", 90, false, true),
+    host("preflight", 140, false, true),
     host("made", 120, false, true),
     host("story", 120, false, true),
 ];
