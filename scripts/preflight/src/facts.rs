@@ -11,7 +11,6 @@
 //!
 //! Of modules that are not loaded their files tell the same.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
@@ -147,27 +146,17 @@ impl Facts {
         })
     }
 
-    /// The functions of vmlinux that a livepatch can replace as they are: one symbol, traced, for good, without copies.
-    pub fn traced_functions(&self) -> Vec<String> {
-        let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    /// The functions of vmlinux that ftrace reaches.
+    pub fn traced_functions(&self) -> Vec<&str> {
         let init = symbols::init_text(&self.kallsyms);
-        let mut good = Vec::new();
-        for line in self.kallsyms.lines() {
-            let Some((address, kind, name, None)) = symbols::symbol(line) else {
-                continue;
-            };
-            let base = name.split('.').next().unwrap_or(name);
-            *count.entry(base).or_default() += usize::from(!name.ends_with(".cold"));
-            if matches!(kind, 't' | 'T') {
-                good.push((address, name));
-            }
-        }
-        good.retain(|(address, name)| {
-            count.get(name) == Some(&1)
+        let symbols = self.kallsyms.lines().filter_map(symbols::symbol);
+        let traced = symbols.filter(|(address, kind, _, module)| {
+            matches!(kind, 't' | 'T')
+                && module.is_none()
                 && !init.contains(address)
                 && symbols::is_traced(&self.traced, address)
         });
-        good.into_iter().map(|(_, name)| name.to_owned()).collect()
+        traced.map(|(_, _, name, _)| name).collect()
     }
 
     /// May no kprobe be on it? Of several names of one routine the list has one.

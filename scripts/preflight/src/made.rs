@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! `made CHECKOUT COUNT SEED`: livepatches of functions drawn by lot, and of each kind, made by `new`, built, looked at, loaded
-//! and removed. As KTAP.
+//! `made CHECKOUT COUNT SEED MODULE.ko…`: livepatches of functions drawn by lot, and of each kind, made by `new`, built, looked
+//! at, loaded and removed; and the livepatches among the modules. As KTAP, with a table of what `preflight` and the kernel say.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 
-use crate::examine;
-use crate::facts::Code;
+use crate::agreement;
+use crate::agreement::Livepatch;
 use crate::facts::Facts;
 use crate::facts::Object;
 use crate::kind;
@@ -43,148 +45,195 @@ const ALWAYS: [(&str, &str, &str, bool); 5] = [
     ),
 ];
 
-/// Loads the modules of each argument, lets the machine do something, and takes them away again; prints the names of those that
-/// did it all.
-const TRY: &str = r#"cd "$1" && shift
-settled() { for _ in $(seq 600); do [ "$(cat "$1" 2>/dev/null || echo 0)" = 0 ] && return; sleep 0.1; done; return 1; }
-modprobe virtio_net
-for group; do
-	for m in $group; do insmod "$m.ko" && settled "/sys/kernel/livepatch/$m/transition" || echo "$m: cannot be loaded"; done
-	ip link set lo up; ping -c 2 -i 0.2 127.0.0.1; find /proc/self /sys/class -maxdepth 2 | wc -l; dd if=/dev/zero of=/tmp/x bs=64k count=64; sync
-	for m in $group; do
-		echo 0 > "/sys/kernel/livepatch/$m/enabled"
-		for _ in $(seq 600); do [ -e "/sys/kernel/livepatch/$m" ] || break; sleep 0.1; done
-		rmmod "$m" && echo "done: $m"
-	done
-done
-"#;
+/// How many of those that were drawn are loaded at once.
+const TOGETHER: usize = 10;
 
-/// Draws `count` functions by `seed`, and tries them.
-pub fn run(facts: &mut Facts, root: &Path, count: usize, seed: usize) -> Result<u8> {
+/// One that was made, or what hindered it.
+struct Made {
+    name: String,
+    of: String,
+    built: Result<PathBuf, String>,
+    /// It changes nothing and hides nothing, so there is nothing to say of it.
+    must_be_clean: bool,
+}
+
+/// Draws `count` functions by `seed`, and tries them and the livepatches among `files`.
+pub fn run(
+    facts: &mut Facts,
+    root: &Path,
+    count: usize,
+    seed: usize,
+    files: &[&str],
+) -> Result<u8> {
     let dir = root.join("target/preflight/made");
     let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(dir.join("book/src"))
-        .with_context(|| format!("creating {}", dir.display()))?;
-    fs::write(dir.join("book/src/SUMMARY.md"), "").context("writing a summary")?;
-    std::os::unix::fs::symlink(root.join("shared"), dir.join("shared"))
-        .context("linking the crate")?;
+    let mut made = alone(facts, root, &dir)?;
+    let first = made.len();
+    made.extend(drawn(facts, root, &dir.join("lot"), count, seed)?);
 
-    let house = Place::House(&dir);
-    let mut made = Vec::new();
-    for (object, function, callbacks, state) in ALWAYS {
-        let wish = Wish::new(function, callbacks, state)?;
-        make(facts, &house, &mut made, &wish, &Object::new(object))?;
-    }
-    // Without a common factor a stride comes by every function once.
-    let all = facts.traced_functions();
-    let mut at = seed.wrapping_mul(7919) % all.len().max(1);
-    for _ in 0..50 * count {
-        if made.len() >= ALWAYS.len() + count {
-            break;
-        }
-        at = (at + 10_007) % all.len();
-        let inlined = Code::Vmlinux(facts).inlined(&Object::Vmlinux, &all[at])?;
-        if !inlined.into.is_empty() {
-            continue;
-        }
-        // What has a prototype that Rust can pass on.
-        let _ = make(
-            facts,
-            &house,
-            &mut made,
-            &Wish::new(&all[at], "", false)?,
-            &Object::Vmlinux,
-        );
-    }
-    let functions = made.len();
-    for (kind, sample) in KINDS {
-        let stem = format!("made-{kind}");
-        new::make(&house, &stem, kind::sample(root, &stem, kind)?)?;
-        made.push((stem.replace('-', "_"), format!("the kind of {sample}")));
-    }
-
-    println!("KTAP version 1\n1..{}\n# seed {seed}", 2 * made.len());
-    let mut failed = 0;
-    let mut nr = 0;
-    let mut case = |good: bool, name: &str| {
+    println!("KTAP version 1\n# seed {seed}");
+    let (mut failed, mut nr) = (0, 0);
+    let mut case = |good: bool, name: String| {
         nr += 1;
         failed |= u8::from(!good);
         println!("{} {nr} {name}", if good { "ok" } else { "not ok" });
     };
-    let mut out = PathBuf::new();
-    for (module, function) in &made {
-        let built = build(&dir.join("samples").join(module.replace('_', "-")));
-        let looked = built.and_then(|folder| {
-            out = folder;
-            examine(facts, &out.join(format!("{module}.ko")).to_string_lossy())
-        });
-        let said = match looked {
-            Ok((_, Some(findings))) => findings.iter().map(ToString::to_string).collect(),
-            Ok((_, None)) => vec!["it is no livepatch".to_owned()],
-            Err(error) => vec![format!("{error:#}")],
-        };
-        said.iter()
-            .flat_map(|text| text.lines())
-            .for_each(|line| println!("# {line}"));
-        case(
-            said.is_empty(),
-            &format!("{module}, of {function}, is built and clean"),
-        );
-    }
-    fs::write(dir.join("try"), TRY).context("writing the guest's script")?;
-    // One of the kinds replaces whatever is there.
-    let modules: Vec<&str> = made.iter().map(|(module, _)| module.as_str()).collect();
-    let (drawn, kinds) = modules.split_at(functions);
-    let groups = std::iter::once(drawn.join(" ")).chain(kinds.iter().map(ToString::to_string));
-    let guest = xtask()?
-        .args([
-            "shell",
-            "--no-build",
-            "--nics",
-            "1",
-            "--timeout",
-            "900",
-            "--",
-            "bash",
-        ])
-        .arg(dir.join("try"))
-        .arg(&out)
-        .args(groups)
-        .stdin(Stdio::null())
-        .output()
-        .context("starting a guest")?;
-    let said = String::from_utf8_lossy(&guest.stdout) + String::from_utf8_lossy(&guest.stderr);
-    if !guest.status.success() {
-        said.lines().for_each(|line| println!("# {line}"));
-    }
-    for (module, function) in &made {
-        let good = guest.status.success() && said.contains(&format!("done: {module}\n"));
+    let mut looked = Vec::new();
+    for (at, one) in made.into_iter().enumerate() {
+        let found = one.built.map_err(anyhow::Error::msg);
+        let found = found
+            .and_then(|file| Livepatch::look(facts, &file, &one.of)?.context("it is no livepatch"));
+        if let Err(error) = &found {
+            format!("{error:#}")
+                .lines()
+                .for_each(|line| println!("# {line}"));
+        }
+        let good = found
+            .as_ref()
+            .is_ok_and(|found| !one.must_be_clean || found.said() == "clean");
+        if let (Ok(found), false) = (&found, good) {
+            found.tell();
+        }
+        let clean = if one.must_be_clean { " and clean" } else { "" };
         case(
             good,
-            &format!("{module}, of {function}, is loaded and removed"),
+            format!("{}, of {}, is built{clean}", one.name, one.of),
+        );
+        looked.extend(found.ok().map(|found| (at, found)));
+    }
+    // One of the kinds replaces whatever is there.
+    let group = |at: usize| match at {
+        _ if at < ALWAYS.len() => 0,
+        _ if at < first => at,
+        _ => first + (at - first) / TOGETHER,
+    };
+    let mut busy: BTreeMap<usize, Vec<Livepatch>> = BTreeMap::new();
+    for (at, one) in looked {
+        busy.entry(group(at)).or_default().push(one);
+    }
+    let mut busy: Vec<_> = busy.into_values().collect();
+    let mut others = Vec::new();
+    for file in files {
+        let file = Path::new(file);
+        let of = match file.iter().any(|part| part == "upstream") {
+            true => "the kernel's tests",
+            false => "this repository",
+        };
+        others.extend(Livepatch::look(facts, file, of)?);
+    }
+    let trouble = agreement::load(&dir, &mut busy, &mut others)?;
+    trouble
+        .iter()
+        .flat_map(|said| said.lines())
+        .for_each(|line| println!("# {line}"));
+    for one in busy.iter().flatten() {
+        let good = one.agrees() && (one.came_and_went() || one.said() == "refused");
+        if !good {
+            one.tell();
+        }
+        case(
+            good,
+            format!(
+                "{}, of {}, is loaded and removed, or refused by both",
+                one.name(),
+                one.of
+            ),
         );
     }
+    for one in &others {
+        if !one.agrees() {
+            one.tell();
+        }
+        let name = format!("{}, of {}, is {} to both", one.name(), one.of, one.said());
+        case(one.agrees(), name);
+    }
+    let (each, sums) = agreement::tables(busy.iter().flatten().chain(&others));
+    let file = dir.with_file_name("agreement.md");
+    fs::write(&file, each).context("writing the table")?;
+    sums.lines().for_each(|line| println!("# {line}"));
+    println!("# each of them: {}\n1..{nr}", file.display());
     Ok(failed)
 }
 
-fn make(
-    facts: &Facts,
-    house: &Place<'_>,
-    made: &mut Vec<(String, String)>,
-    wish: &Wish,
-    object: &Object,
-) -> Result<()> {
-    let stem = format!("made-{}", made.len());
-    new::make(
-        house,
-        &stem,
-        recipe::sample(facts, &stem, wish, object, None)?,
-    )?;
-    made.push((stem.replace('-', "_"), wish.function.clone()));
-    Ok(())
+/// A place for samples, with an empty book.
+fn house(root: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir.join("book/src"))
+        .with_context(|| format!("creating {}", dir.display()))?;
+    fs::write(dir.join("book/src/SUMMARY.md"), "").context("writing a summary")?;
+    symlink(root.join("shared"), dir.join("shared")).context("linking the crate")
 }
 
-/// Builds a folder of modules; gives the folder where they are.
+/// Those that are made whatever the lot says, each built as its author does.
+fn alone(facts: &Facts, root: &Path, dir: &Path) -> Result<Vec<Made>> {
+    house(root, dir)?;
+    let mut named = Vec::new();
+    for (object, function, callbacks, state) in ALWAYS {
+        let wish = Wish::new(function, callbacks, state)?;
+        let stem = format!("made-{}", named.len());
+        let sample = recipe::sample(facts, &stem, &wish, &Object::new(object), None)?;
+        new::make(&Place::House(dir), &stem, sample)?;
+        named.push((stem, function.to_owned()));
+    }
+    for (kind, sample) in KINDS {
+        let stem = format!("made-{kind}");
+        new::make(&Place::House(dir), &stem, kind::sample(root, &stem, kind)?)?;
+        named.push((stem, format!("the kind of {sample}")));
+    }
+    let built = named.into_iter().map(|(stem, of)| {
+        let name = stem.replace('-', "_");
+        let built = build(&dir.join("samples").join(stem));
+        let built = built.map(|folder| folder.join(format!("{name}.ko")));
+        Made {
+            name,
+            of,
+            built: built.map_err(|error| format!("{error:#}")),
+            must_be_clean: true,
+        }
+    });
+    Ok(built.collect())
+}
+
+/// Those of functions that `seed` draws, all built by one `make`.
+fn drawn(facts: &Facts, root: &Path, dir: &Path, count: usize, seed: usize) -> Result<Vec<Made>> {
+    house(root, dir)?;
+    let all = facts.traced_functions();
+    // Without a common factor a stride comes by every function once.
+    let first = seed.wrapping_mul(7919) % all.len().max(1);
+    let stride = iter::successors(Some(first), |at| Some((at + 10_007) % all.len()));
+    let lot: Vec<&str> = stride.take(4 * count).map(|at| all[at]).collect();
+    facts.definitions.find(&lot)?;
+    let mut named = Vec::new();
+    let mut folders = "# SPDX-License-Identifier: GPL-2.0\n\n".to_owned();
+    for function in lot {
+        if named.len() == count {
+            break;
+        }
+        let stem = format!("drawn-{}", named.len());
+        let wish = Wish::new(function, "", false)?;
+        // What has a prototype that Rust can pass on.
+        if let Ok(sample) = recipe::sample(facts, &stem, &wish, &Object::Vmlinux, None) {
+            new::make(&Place::House(dir), &stem, sample)?;
+            folders += &format!("obj-m += samples/{stem}/\n");
+            named.push((stem, function.to_owned()));
+        }
+    }
+    fs::write(dir.join("Kbuild"), folders).context("writing a Kbuild")?;
+    let built = build(dir).map_err(|error| format!("{error:#}"));
+    let built = built.map(|modules| modules.with_file_name("own-lot").join("samples"));
+    let made = named.into_iter().map(|(stem, of)| {
+        let name = stem.replace('-', "_");
+        let file = |folder: &PathBuf| folder.join(stem).join(format!("{name}.ko"));
+        Made {
+            built: built.as_ref().map(file).map_err(Clone::clone),
+            name,
+            of,
+            must_be_clean: false,
+        }
+    });
+    Ok(made.collect())
+}
+
+/// Builds a folder of modules; gives the folder where those are that are not in one of their own.
 fn build(folder: &Path) -> Result<PathBuf> {
     let made = xtask()?
         .arg("build")

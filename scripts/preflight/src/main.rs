@@ -6,6 +6,7 @@
 //! FOLDER NAME KIND`, `translate FILE` or `preflight [--json] MODULE.ko…`, after a build with `built`, and in the tests with `expect` and `made`; with the command line of itself in `XTASK`, a word a line, and with the kernel in `KLP_RELEASE`, `KLP_SOURCE`, `KLP_MODULES` (where its modules are) and `KLP_FACTS` (the
 //! folder that keeps its answers).
 
+mod agreement;
 mod ask;
 mod calls;
 mod convention;
@@ -98,9 +99,13 @@ fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
         ["built", list, files @ ..] => {
             preflight(&mut facts, files, &fs::read_to_string(list)?, false)
         }
-        ["made", root, count, seed] => {
-            made::run(&mut facts, Path::new(root), count.parse()?, seed.parse()?)
-        }
+        ["made", root, count, seed, files @ ..] => made::run(
+            &mut facts,
+            Path::new(root),
+            count.parse()?,
+            seed.parse()?,
+            files,
+        ),
         ["facts"] => known::tell().map(|()| 0),
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),

@@ -147,6 +147,21 @@ pub fn build_and_tell(
     Ok(built.into_iter().collect())
 }
 
+/// The kernel's own test modules in C, which have the names of ours and so stay in a folder of their own.
+pub fn upstream(kernel: &Kernel) -> Result<Vec<PathBuf>> {
+    let folder = output_dir(kernel).join("upstream/test_modules");
+    // A header package has no tests.
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let files: Result<Vec<_>> = files.collect();
+    let mut files = files?;
+    files.retain(|file| paths::ends_in(file, "ko"));
+    files.sort();
+    Ok(files)
+}
+
 /// Is the file `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.
 fn is_fresh(kernel: &Kernel, klp: &ModuleFolder, made: &Path) -> bool {
     let time = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();

@@ -46,7 +46,11 @@ pub fn bench(args: &KernelArgs, what: &BenchArgs) -> Result<()> {
 
 /// `cargo xtask facts`.
 pub fn facts(args: &KernelArgs) -> Result<()> {
-    become_it(&mut preflight_command(args, &Kernel::ensure(args)?, "facts")?)
+    become_it(&mut preflight_command(
+        args,
+        &Kernel::ensure(args)?,
+        "facts",
+    )?)
 }
 
 /// `cargo xtask ask FUNCTION [OBJECT]`; of all assembly without a function.
@@ -122,11 +126,18 @@ pub fn preflight_expected(args: &KernelArgs) -> Result<Command> {
     Ok(command)
 }
 
-/// Livepatches of functions drawn by lot, made, built, loaded and removed, as KTAP; `KLP_SEED` is another lot.
+/// How many functions the suite `made` draws.
+const DRAWN: &str = "50";
+
+/// Livepatches of functions drawn by lot, made, built, loaded and removed, and all of ours and the kernel's own, as KTAP;
+/// `KLP_SEED` is another lot.
 pub fn made(args: &KernelArgs) -> Result<Command> {
     let seed = std::env::var("KLP_SEED").unwrap_or_else(|_| "1".to_owned());
-    let mut command = preflight_command(args, &Kernel::ensure(args)?, "made")?;
-    command.arg(paths::root()).args(["6", &seed]);
+    let kernel = Kernel::ensure(args)?;
+    let mut command = preflight_command(args, &kernel, "made")?;
+    command.arg(paths::root()).args([DRAWN, &seed]);
+    command.args(kbuild::build(&kernel, &[])?);
+    command.args(kbuild::upstream(&kernel)?);
     Ok(command)
 }
 

@@ -57,7 +57,7 @@ pub const ALL: [Host; 11] = [
     host("refused", 120, false, true),
     host("book", 400, true, true),
     host("preflight", 140, false, true),
-    host("made", 120, false, true),
+    host("made", 300, false, true),
     host("story", 120, false, true),
 ];
 
