@@ -19,8 +19,7 @@ TRACING=/sys/kernel/tracing
 require_command ip python3
 require_module mac802154_hwsim
 require_ko "$LP" "$NAIVE" test_klp_atomic_replace test_klp_successor
-[ -e "$TRACING/kprobe_events" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
-require_file "$TRACING/kprobe_events"
+[ -e "$TRACING/trace" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
 ktap_plan 12
 
 wpan()
@@ -82,6 +81,7 @@ joins()
 # Every call by which a field is made or freed, as the kernel itself sees it.
 watch_fields()
 {
+	require_file "$TRACING/kprobe_events"
 	on_exit unwatch
 	# The lookup ahead of it leaves this call to those that have none.
 	echo "r:klp/made klp_shadow_get_or_alloc" > "$TRACING/kprobe_events"
