@@ -142,11 +142,14 @@ pub trait StatefulCallbacks: 'static {
     fn post_unpatch(obj: &Object, state: Pin<KBox<Self::State>>);
 }
 
+/// The slot of the state of `T`.
+pub type SlotOf<T> = Slot<<T as StatefulCallbacks>::State>;
+
 /// Names the slot that holds the state; [`livepatch!`](crate::livepatch!) implements it.
 pub trait Slotted: StatefulCallbacks {
     /// The slot of the one object that the type serves.
     #[doc(hidden)]
-    fn slot() -> &'static Slot<Self::State>;
+    fn slot() -> &'static SlotOf<Self>;
 
     /// The state, for replacement functions; see [`Slot::read`].
     fn state() -> Option<crate::StateRef<'static, Self::State>> {

@@ -24,7 +24,7 @@ use crate::{
 /// | callback       | does |
 /// |----------------|------|
 /// | `pre_patch`    | [`save`](SystemChange::save), or refuses the patch |
-/// | `post_patch`   | takes the data of the patch before, in another layout by [`take_over`](SystemChange::take_over); then [`apply`](SystemChange::apply) |
+/// | `post_patch`   | [`take_over`](SystemChange::take_over); then [`apply`](SystemChange::apply) |
 /// | `pre_unpatch`  | [`revert`](SystemChange::revert) |
 /// | `post_unpatch` | drops the data, then [`done`](SystemChange::done) |
 ///

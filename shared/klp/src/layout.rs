@@ -71,7 +71,10 @@ macro_rules! fixed_layout {
         }
 
         // SAFETY: So it is declared, and so are the fields.
-        unsafe impl $crate::FixedLayout for $name where $($type: $crate::FixedLayout),+ {}
+        unsafe impl $crate::FixedLayout for $name
+        where
+            $($type: $crate::FixedLayout),+
+        {}
     };
     ($(#[$meta:meta])* $vis:vis struct $name:ident($fvis:vis $type:ty);) => {
         $(#[$meta])*
@@ -79,6 +82,9 @@ macro_rules! fixed_layout {
         $vis struct $name($fvis $type);
 
         // SAFETY: It is its field.
-        unsafe impl $crate::FixedLayout for $name where $type: $crate::FixedLayout {}
+        unsafe impl $crate::FixedLayout for $name
+        where
+            $type: $crate::FixedLayout
+        {}
     };
 }

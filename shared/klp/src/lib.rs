@@ -8,8 +8,8 @@
 //!
 //! # Which tool to choose
 //!
-//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`]; no callback is needed. With `as NAME`
-//!   the replacement goes on in the old function.
+//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`]; no callback is needed.
+//! - The replacement shall go on in the old function: `as NAME`, see [`livepatch!`].
 //! - Something must be allocated, checked or changed around the replacement, and given back later:
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
@@ -37,7 +37,7 @@
 //! # Not supported
 //!
 //! - Functions that ftrace cannot reach: assembly, `notrace` and Rust functions have no `__fentry__` call site, and
-//!   the kernel refuses to patch them. A Rust function that was written with [`traceable!`] has one.
+//!   the kernel refuses to patch them.
 //! - Unwinding or recovering from a panic in a callback: it is `BUG()` with `klp_mutex` held, and every load and unload of
 //!   any module hangs from then on.
 //! - Enabling a disabled patch again: the core refuses it; load the module anew.
@@ -124,8 +124,24 @@ pub use sysfs::{
 pub mod internal {
     #[cfg(CONFIG_ARCH_HAS_SYSCALL_WRAPPER)]
     pub use crate::syscall::syscall;
+    #[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
     pub use crate::{
-        callbacks::Ops,
+        callbacks::Redirected,
+        redirect::Redirect, //
+    };
+    #[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
+    pub use crate::{
+        callbacks::Wrapping,
+        original::{
+            Key,
+            Original, //
+        },
+    };
+    pub use crate::{
+        callbacks::{
+            Ops,
+            SlotOf, //
+        },
         handover::{
             Handover,
             State, //
@@ -147,19 +163,6 @@ pub mod internal {
         state::{
             StateTable,
             StatesEnd, //
-        },
-    };
-    #[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
-    pub use crate::{
-        callbacks::Redirected,
-        redirect::Redirect, //
-    };
-    #[cfg(all(CONFIG_HAVE_STATIC_CALL, CONFIG_X86_64))]
-    pub use crate::{
-        callbacks::Wrapping,
-        original::{
-            Key,
-            Original, //
         },
     };
 }

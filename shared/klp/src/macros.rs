@@ -8,27 +8,31 @@
 /// [`klp_enable_patch()`] wants, and makes the module's init call [`Livepatch::init`] and then enable the patch.
 ///
 /// - `type` (optional): the module's own type, which implements [`Livepatch`].
-/// - `name`: the module's, which is that of its `.rs` file.
+/// - `name`: that of the module.
 /// - `files` (optional): a folder below `/sys/kernel` and the types that implement [`Attribute`](crate::Attribute), one
 ///   a file; they are there while the module is.
 /// - `replace` (optional): `true` makes the patch cumulative; it replaces every patch that is enabled. The expression is
 ///   evaluated when the module is loaded, so that a parameter can decide.
 /// - `states` (optional): the lasting changes of the system that the patch makes, each with an id that the whole family of
 ///   patches agrees on, a version, and the type of the data to revert it: see [`SystemState`](crate::SystemState).
-/// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. `callbacks` names a type that implements
-///   [`Callbacks`], `stateful` one that implements [`StatefulCallbacks`], `change` a state of `states` whose data implements
-///   [`SystemChange`] (for `vmlinux` only); without any of them the object has none.
-///   Module names have underscores where their files may have dashes.
+/// - `objects`: what to patch. An object is `vmlinux` or a module's name as a string. Module names have underscores where
+///   their files may have dashes.
+/// - `callbacks` (optional) names a type that implements [`Callbacks`], `stateful` one that implements
+///   [`StatefulCallbacks`]; without any of them the object has none.
+/// - `change` (optional, for `vmlinux` only) names a state of `states` whose data implements [`SystemChange`], which
+///   makes the callbacks.
 /// - `functions` (optional): declares each old function as the kernel's source does, with its replacement behind `=`.
-///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string,
-///   an entry of a system call as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!). `as NAME` before the `=` lets the replacement
-///   go on in the old function: see below.
+///   `@ N` after the name chooses the N-th symbol of that name. A name that is no Rust identifier is written as a string.
+/// - The entry of a system call is written as `(syscall getpid)`: see [`syscall_name!`](crate::syscall_name!).
+/// - `as NAME` before the `=` lets the replacement go on in the old function: see below.
 /// - `redirects` (optional): the same for routines of the object that ftrace cannot reach: see [`Redirect`](crate::Redirect).
 ///
 /// # Declarations
 ///
 /// A function that a header declares is listed as `fn …`: the compiler compares the entry with what bindgen made of the
-/// header, in the module [`bindings`](crate::bindings!). Name the function in `bindings-flags` for that.
+/// header, in the module `bindings`.
+///
+/// That module is made by [`bindings!`](crate::bindings!); name the function in `bindings-flags` for that.
 ///
 /// The entries of system calls are compared with what all of them are declared as.
 ///
@@ -48,9 +52,12 @@
 /// (`arch/x86/kernel/static_call.c`). A function that takes any number of arguments cannot be called on with what it was called
 /// with.
 ///
-/// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, with `?` behind what has a condition, and
-/// stack traces show a replacement
-/// as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
+/// # What is seen of it
+///
+/// `modinfo` shows each entry as `patches: OBJECT:FUNCTION` or `redirects: OBJECT:FUNCTION`, with `?` behind what has a
+/// condition.
+///
+/// Stack traces show a replacement as `livepatch.OBJECT.FUNCTION`. It may end in the call of another function of the module
 /// and sleep there: the function that the kernel enters is one that calls it, and stays on the stack.
 ///
 /// # Examples
@@ -63,7 +70,6 @@
 ///     license: "GPL",
 ///     objects: [
 ///         vmlinux {
-///             callbacks: CmdlinePatch,
 ///             functions: [
 ///                 // SAFETY: The declaration is that of fs/proc/cmdline.c, where it is static.
 ///                 unsafe fn cmdline_proc_show(*mut seq_file, *mut c_void) -> c_int = show,
@@ -76,7 +82,6 @@
 /// A cumulative patch with a state:
 ///
 /// ```ignore
-///     files: "my_patch" [Pending],
 ///     replace: true,
 ///     states: [
 ///         /// The limit as the system had it.
@@ -119,15 +124,18 @@ macro_rules! livepatch {
 
         const _: () = $crate::internal::check_name($name, ::core::module_path!());
 
-        static __PATCH: $crate::internal::Patch<{ [$(stringify!($object)),+].len() }> = $crate::internal::Patch::new(
-            [$( $crate::livepatch!(@object $object { $($body)* }) ),+],
-        )$(.with_states($crate::livepatch!(@table $states)))?;
+        static __PATCH: $crate::internal::Patch<{ [$(stringify!($object)),+].len() }> = {
+            let patch = [$( $crate::livepatch!(@object $object { $($body)* }) ),+];
+            let patch = $crate::internal::Patch::new(patch);
+            $( let patch = patch.with_states($crate::livepatch!(@table $states)); )?
+            patch
+        };
         $( $crate::livepatch!(@states $states); )?
 
         $( $crate::livepatch!(@slot { $($body)* }); )+
         $( $crate::originals!($object { $($body)* }); )+
 
-        /// The module: its files, the author's value, and the patch that is freed with it.
+        /// The module's value: what is there as long as the module is.
         struct __Livepatch {
             _files: $crate::livepatch!(@folder $($folder)?),
             _author: $crate::livepatch!(@author $($type)?),
@@ -139,7 +147,10 @@ macro_rules! livepatch {
                 let _files = $crate::livepatch!(@files $($folder $files)?);
                 // SAFETY: The loader calls init once, and the patch is a static of this module.
                 unsafe { __PATCH.enable(module, false $(|| $replace)?) }?;
-                Ok(Self { _files, _author })
+                Ok(Self {
+                    _files,
+                    _author,
+                })
             }
         }
 
@@ -178,21 +189,24 @@ macro_rules! livepatch {
             $(ops = $crate::livepatch!(@change $object $change);)?
             ops
         };
+        const WITH_REDIRECTS: $crate::internal::Ops =
+            $crate::livepatch!(@redirects $object OPS [ $($($redirects)*)? ]);
+        const WITH_ORIGINALS: $crate::internal::Ops =
+            $crate::originals!(@ops $object WITH_REDIRECTS [ $($($functions)*)? ]);
         $crate::internal::ObjectEntry::new(
             $crate::livepatch!(@module $object),
             $crate::livepatch!(@functions $object [ $($($functions)*)? ]),
-            {
-                const WITH_REDIRECTS: $crate::internal::Ops =
-                    $crate::livepatch!(@redirects $object OPS [ $($($redirects)*)? ]);
-                $crate::originals!(@ops $object WITH_REDIRECTS [ $($($functions)*)? ])
-            },
         )
+        .with_ops(WITH_ORIGINALS)
     }};
     (@object $object:tt { $($other:tt)* }) => {
         compile_error!(concat!(
             "livepatch!: object `", stringify!($object),
-            "`: expected, in this order and with a comma after each: `callbacks: TYPE`, `stateful: TYPE` or ",
-            "`change: STATE`, `functions: [...]`, `redirects: [...]`"
+            "`: expected, in this order and with a comma after each: ",
+            "`callbacks: TYPE` or `stateful: TYPE`, ",
+            "or `change: STATE`; ",
+            "`functions: [...]`",
+            ", `redirects: [...]`"
         ))
     };
 
@@ -221,16 +235,25 @@ macro_rules! livepatch {
         $crate::internal::Handover::<$state>::ops::<Change>()
     }};
     (@change $object:tt $state:ident) => {
-        compile_error!("livepatch!: `change` is for `vmlinux`: the core tells of the patch before only while this one comes or goes")
+        compile_error!(concat!(
+            "livepatch!: `change` is for `vmlinux`: ",
+            "the core tells of the patch before only while this one comes or goes"
+        ))
     };
 
     (@functions $object:tt [
         $( $(#[$attr:meta])* $(unsafe $($unchecked:lifetime)?)? fn $old:tt $(@ $pos:literal)?
-            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)? $(as $original:ident)? = $new:expr ),* $(,)?
+            ( $($arg:ty),* $(,)? ) $(-> $ret:ty)?
+            $(as $original:ident)?
+            = $new:expr ),* $(,)?
     ]) => {{
-        $( $(#[$attr])* $crate::declared!([$(unsafe $($unchecked)?)?] [$old] ($($arg),*) $(-> $ret)?); )*
+        $(
+            $(#[$attr])*
+            $crate::declared!([$(unsafe $($unchecked)?)?] [$old] ($($arg),*) $(-> $ret)?);
+        )*
         const LEN: usize = <[()]>::len(&[$( $(#[$attr])* { let _ = stringify!($old); } ),*]) + 1;
-        static FUNCS: $crate::internal::Funcs<LEN> = $crate::internal::Funcs::new([
+        type Funcs = $crate::internal::Funcs<LEN>;
+        static FUNCS: Funcs = Funcs::new([
             $(
                 $(#[$attr])*
                 // SAFETY: The declaration is the header's, or the author vouches for it.
@@ -239,7 +262,10 @@ macro_rules! livepatch {
                     $crate::internal::Func::new(
                         $crate::livepatch!(@name $old),
                         0 $(+ $pos)?,
-                        $crate::replacement!($object $old [$($pos)?] $new, ($($arg),*) $(-> $ret)?).cast_mut(),
+                        $crate::replacement!(
+                            $object $old [$($pos)?] $new, ($($arg),*) $(-> $ret)?
+                        )
+                        .cast_mut(),
                     )
                 },
             )*
@@ -250,7 +276,8 @@ macro_rules! livepatch {
     (@functions $object:tt $other:tt) => {
         compile_error!(concat!(
             "livepatch!: `functions` of object `", stringify!($object),
-            "`: each entry is `fn NAME(TYPES) -> TYPE = REPLACEMENT,`, with `unsafe` before `fn` if no header declares it"
+            "`: each entry is `fn NAME(TYPES) -> TYPE = REPLACEMENT,`, ",
+            "with `unsafe` before `fn` if no header declares it"
         ))
     };
 
@@ -283,8 +310,8 @@ macro_rules! livepatch {
 
     (@slot { stateful: $stateful:ty, $($rest:tt)* }) => {
         impl $crate::Slotted for $stateful {
-            fn slot() -> &'static $crate::internal::Slot<<Self as $crate::StatefulCallbacks>::State> {
-                static SLOT: $crate::internal::Slot<<$stateful as $crate::StatefulCallbacks>::State> =
+            fn slot() -> &'static $crate::internal::SlotOf<Self> {
+                static SLOT: $crate::internal::SlotOf<$stateful> =
                     $crate::internal::Slot::new();
                 &SLOT
             }
@@ -292,7 +319,10 @@ macro_rules! livepatch {
     };
     (@slot $other:tt) => {};
 
-    (@states [ $( $(#[$meta:meta])* static $state:ident: $data:ty = { id: $id:expr, version: $version:expr $(,)? } ),+ $(,)? ]) => {
+    (@states [ $(
+        $(#[$meta:meta])*
+        static $state:ident: $data:ty = { id: $id:expr, version: $version:expr $(,)? }
+    ),+ $(,)? ]) => {
         #[allow(non_snake_case)]
         #[repr(C)]
         struct __States {
@@ -326,18 +356,23 @@ macro_rules! livepatch {
         )+
     };
     (@states $other:tt) => {
-        compile_error!("livepatch!: each entry of `states` is `static NAME: TYPE = { id: NUMBER, version: NUMBER },`");
+        compile_error!(concat!(
+            "livepatch!: each entry of `states` is ",
+            "`static NAME: TYPE = { id: NUMBER, version: NUMBER },`"
+        ));
     };
     (@table $states:tt) => { &__STATES };
 
     (@module vmlinux) => { ::core::option::Option::None };
     (@module $module:literal) => {{
-        const NAME: &::kernel::str::CStr = $crate::internal::module_name(concat!($module, "\0"));
+        const NAME: &::kernel::str::CStr =
+            $crate::internal::module_name(concat!($module, "\0"));
         ::core::option::Option::Some(NAME)
     }};
     (@module $other:tt) => {
         compile_error!(concat!(
-            "livepatch!: an object is `vmlinux`, or a module's name in quotes: \"", stringify!($other), "\""
+            "livepatch!: an object is `vmlinux`, or a module's name in quotes: \"",
+            stringify!($other), "\""
         ))
     };
 
@@ -351,7 +386,10 @@ macro_rules! livepatch {
     (@if $when:expr) => { "?" };
 
     (@symbol $object:tt $old:tt [$($pos:literal)?]) => {
-        concat!("livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old) $(, ".", $pos)?)
+        concat!(
+            "livepatch.", $crate::livepatch!(@text $object), ".", $crate::livepatch!(@text $old)
+            $(, ".", $pos)?
+        )
     };
 
     (@name $name:tt) => { $crate::cstr(concat!($crate::livepatch!(@text $name), "\0")) };
@@ -361,10 +399,14 @@ macro_rules! livepatch {
     (@text $name:ident) => { stringify!($name) };
 
     ($first:ident: $($other:tt)*) => {
-        compile_error!(
-            "livepatch!: expected, in this order and with a comma after each: [type], name, [authors], [description], \
-            license, [imports_ns], [files], [replace], [states], objects: [ vmlinux { ... }, \"module\" { ... } ]"
-        );
+        compile_error!(concat!(
+            "livepatch!: expected, in this order and with a comma after each: ",
+            "[type], name, [authors], [description], license, [imports_ns], ",
+            "[files], ",
+            "[replace], ",
+            "[states], ",
+            "objects: [ vmlinux { ... }, \"module\" { ... } ]"
+        ));
     };
 }
 
@@ -380,7 +422,10 @@ macro_rules! declared {
     (@is $old:expr, $type:ty) => { $crate::internal::Typed::<$type> { function: $old } };
     ([unsafe] $($declaration:tt)*) => {};
     ([] [$old:literal] $($declaration:tt)*) => {
-        compile_error!(concat!("livepatch!: no header declares `", stringify!($old), "`: begin the entry with `unsafe`"));
+        compile_error!(concat!(
+            "livepatch!: no header declares `", stringify!($old),
+            "`: begin the entry with `unsafe`"
+        ));
     };
     ([] [($entry:ident $old:ident)] ($($arg:ty),*) $(-> $ret:ty)?) => {
         const _: () = {
@@ -393,7 +438,9 @@ macro_rules! declared {
             {
                 // What the module itself has of that name is not meant.
                 use bindings::*;
-                let _ = $crate::declared!(@is $($old)+, unsafe extern "C" fn($($arg),*) $(-> $ret)?);
+                let _ = $crate::declared!(
+                    @is $($old)+, unsafe extern "C" fn($($arg),*) $(-> $ret)?
+                );
             }
         };
     };
@@ -408,18 +455,21 @@ macro_rules! declared {
 #[macro_export]
 macro_rules! replacement {
     (
-        @name $object:tt $old:tt $pos:tt $new:expr, $ret:tt ($($named:tt)*) ($name:ident $($names:ident)*)
-        ($type:ty, $($types:ty,)*)
+        @name $object:tt $old:tt $pos:tt $new:expr, $ret:tt ($($named:tt)*)
+        ($name:ident $($names:ident)*) ($type:ty, $($types:ty,)*)
     ) => {
         $crate::replacement!(
-            @name $object $old $pos $new, $ret ($($named)* $name: $type,) ($($names)*) ($($types,)*)
+            @name $object $old $pos $new, $ret ($($named)* $name: $type,)
+            ($($names)*) ($($types,)*)
         )
     };
     (
-        @name $object:tt $old:tt [$($pos:literal)?] $new:expr, [$($ret:ty)?] ($($name:ident: $type:ty,)*) $names:tt ()
+        @name $object:tt $old:tt [$($pos:literal)?] $new:expr, [$($ret:ty)?]
+        ($($name:ident: $type:ty,)*) $names:tt ()
     ) => {{
         type __Old = unsafe extern "C" fn($($type),*) $(-> $ret)?;
-        const __NEW: __Old = $crate::internal::Typed::<__Old> { function: $new }.function;
+        const __NEW: __Old =
+            $crate::internal::Typed::<__Old> { function: $new }.function;
 
         #[allow(clippy::let_unit_value, improper_ctypes_definitions)]
         #[export_name = $crate::livepatch!(@symbol $object $old [$($pos)?])]
@@ -483,7 +533,8 @@ macro_rules! param {
 
         // SAFETY: The enum is as large as an `i32`, and the functions of `Choice` store and load this very type.
         unsafe impl $crate::ParamValue for $enum {
-            const OPS: *const ::kernel::bindings::kernel_param_ops = &<Self as $crate::Choice>::CHOICE_OPS;
+            const OPS: *const ::kernel::bindings::kernel_param_ops =
+                &<Self as $crate::Choice>::CHOICE_OPS;
         }
 
         impl $crate::Choice for $enum {
@@ -491,13 +542,16 @@ macro_rules! param {
                 &[$(($crate::cstr(concat!($word, "\0")), Self::$variant)),+];
         }
 
-        $crate::param!(@static $(#[$meta])* $static, $name, $enum, "charp", $default, $perm, $description);
+        $crate::param!(
+            @static $(#[$meta])* $static, $name, $enum, "charp", $default, $perm, $description
+        );
     };
 
     (
         $(#[$meta:meta])*
         static $static:ident($name:literal):
-            u32 in $min:literal ..= $max:literal = $default:expr, $perm:literal, $description:literal $(,)?
+            u32 in $min:literal ..= $max:literal = $default:expr,
+        $perm:literal, $description:literal $(,)?
     ) => {
         $crate::param!(
             @static $(#[$meta])* $static, $name, $crate::Bounded<$min, $max>, "uint",
@@ -507,25 +561,31 @@ macro_rules! param {
 
     (
         $(#[$meta:meta])*
-        static $static:ident($name:literal): $ty:tt = $default:expr, $perm:literal, $description:literal $(,)?
+        static $static:ident($name:literal): $ty:tt = $default:expr,
+        $perm:literal, $description:literal $(,)?
     ) => {
         $crate::param!(
-            @static $(#[$meta])* $static, $name, $ty, $crate::param!(@kind $ty), $default, $perm, $description
+            @static $(#[$meta])* $static, $name, $ty, $crate::param!(@kind $ty), $default,
+            $perm, $description
         );
     };
 
     (
         $(#[$meta:meta])*
-        static $static:ident($name:literal): [$ty:tt; $len:expr], $perm:literal, $description:literal $(,)?
+        static $static:ident($name:literal): [$ty:tt; $len:expr],
+        $perm:literal, $description:literal $(,)?
     ) => {
         $(#[$meta])*
-        static $static: $crate::ParamArray<$ty, { $len }> = $crate::ParamArray::new($crate::param!(@none $ty));
+        static $static: $crate::ParamArray<$ty, { $len }> =
+            $crate::ParamArray::new($crate::param!(@none $ty));
 
         const _: () = {
             static ARRAY: $crate::internal::ParamArrayRaw = $static.raw();
             $crate::param!(
-                @entry $name, concat!("array of ", $crate::param!(@kind $ty)), $description,
-                |name, module| $crate::internal::ParamEntry::array(name, module, &ARRAY, $perm)
+                @entry $name, concat!("array of ", $crate::param!(@kind $ty)),
+                $description, |name, module| {
+                    $crate::internal::ParamEntry::array(name, module, &ARRAY, $perm)
+                }
             );
         };
     };
@@ -540,21 +600,25 @@ macro_rules! param {
     (@kind $choice:ident) => { "charp" };
 
     (
-        @static $(#[$meta:meta])* $static:ident, $name:literal, $ty:ty, $kind:expr, $default:expr, $perm:literal,
-        $description:literal
+        @static $(#[$meta:meta])* $static:ident, $name:literal, $ty:ty, $kind:expr, $default:expr,
+        $perm:literal, $description:literal
     ) => {
         $(#[$meta])*
         static $static: $crate::Param<$ty> = $crate::Param::new($default);
 
         const _: () = {
             $crate::param!(
-                @entry $name, $kind, $description,
-                |name, module| $crate::internal::ParamEntry::new(name, module, &$static, $perm)
+                @entry $name, $kind, $description, |name, module| {
+                    $crate::internal::ParamEntry::new(name, module, &$static, $perm)
+                }
             );
         };
     };
 
-    (@entry $name:literal, $kind:expr, $description:literal, |$cname:ident, $module:ident| $entry:expr) => {
+    (
+        @entry $name:literal, $kind:expr, $description:literal,
+        |$cname:ident, $module:ident| $entry:expr
+    ) => {
         #[link_section = "__param"]
         #[used(compiler)]
         static ENTRY: $crate::internal::ParamEntry = {

@@ -49,7 +49,7 @@ impl Livepatch for () {
 }
 
 /// Refuses a patch whose `name` is not that of the module, which is all that Kbuild goes by. `path` is that of the Rust
-/// module: klp.mk calls the crate as the kernel module.
+/// module: Kbuild calls the crate as the kernel module.
 pub const fn check_name(name: &str, path: &str) {
     let (name, path) = (name.as_bytes(), path.as_bytes());
     let mut i = 0;
@@ -58,7 +58,7 @@ pub const fn check_name(name: &str, path: &str) {
     }
     assert!(
         i == name.len() && (i == path.len() || path[i] == b':'),
-        "`name` must be the name of the module: that of its .rs file, as in klp-m"
+        "`name` must be the name of the module: that of its .rs file"
     );
 }
 
@@ -139,18 +139,18 @@ impl<const N: usize> Funcs<N> {
     }
 }
 
-/// One object to patch: `struct klp_object`, and how to free what its callbacks keep.
+/// One object to patch: `struct klp_object`.
 pub struct ObjectEntry {
     raw: bindings::klp_object,
+    /// Frees what its callbacks keep.
     release: Option<fn()>,
 }
 
 impl ObjectEntry {
-    /// Patches `funcs` of the module `name`, or of the kernel itself without a name, with `ops` around it.
+    /// Patches `funcs` of the module `name`, or of the kernel itself without a name.
     pub const fn new<const N: usize>(
         name: Option<&'static CStr>,
         funcs: &'static Funcs<N>,
-        ops: Ops,
     ) -> Self {
         Self {
             raw: bindings::klp_object {
@@ -159,12 +159,18 @@ impl ObjectEntry {
                     None => core::ptr::null(),
                 },
                 funcs: funcs.0.get().cast(),
-                callbacks: ops.raw,
                 // SAFETY: As for `Func::END`.
                 ..unsafe { zeroed() }
             },
-            release: ops.release,
+            release: None,
         }
+    }
+
+    /// The same object, with the callbacks of `ops`.
+    pub const fn with_ops(mut self, ops: Ops) -> Self {
+        self.raw.callbacks = ops.raw;
+        self.release = ops.release;
+        self
     }
 }
 

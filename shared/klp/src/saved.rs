@@ -45,7 +45,12 @@ macro_rules! saved {
             impl Saved<$number> {
                 /// Changes `variable` from `from` to `to`, fully ordered, unless this has changed it already or it is not `from`.
                 /// Whether it did.
-                pub fn change(&self, variable: &Atomic<$number>, from: $number, to: $number) -> bool {
+                pub fn change(
+                    &self,
+                    variable: &Atomic<$number>,
+                    from: $number,
+                    to: $number,
+                ) -> bool {
                     let changes = self.old().is_none() && variable.cmpxchg(from, to, Full).is_ok();
                     if changes {
                         self.old.store(from, Relaxed);

@@ -73,8 +73,10 @@ use crate::{
 /// # Examples
 ///
 /// ```ignore
-/// // SAFETY: The id belongs to this family of patches, which has never used it for anything but a bare counter.
-/// static OPENED: klp::Shadow<bindings::inode, Atomic<u64>> = unsafe { klp::Shadow::new(0x6f70_656e) };
+/// // SAFETY: The id belongs to this family of patches, which has never used it for anything but
+/// // a bare counter.
+/// static OPENED: klp::Shadow<bindings::inode, Atomic<u64>> =
+///     unsafe { klp::Shadow::new(0x6f70_656e) };
 ///
 /// // In the replacement of the function that opens one; `GFP_ATOMIC` where it may not sleep:
 /// if let Ok(opened) = OPENED.get_or_alloc(inode, GFP_KERNEL, Atomic::new(0)) {

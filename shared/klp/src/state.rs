@@ -11,12 +11,14 @@
 //! Where the data implements [`SystemChange`](crate::SystemChange) and `vmlinux` lists the state as its `change`, the
 //! callbacks are there already. By hand:
 //!
-//! | callback      | nobody had changed the system before     | a patch that is being replaced had                   |
-//! |---------------|------------------------------------------|------------------------------------------------------|
-//! | `pre_patch`   | allocate, [`fill`](SystemState::fill)    | nothing: the transition may still be reversed        |
-//! | `post_patch`  | change the system                        | [`take`](PreviousState::take) its data and `fill`    |
-//! | `pre_unpatch` | revert the change                        | revert the change                                    |
-//! | `post_unpatch`| [`take`](SystemState::take), drop        | nothing if reversed, and then there is nothing to take |
+//! | callback       | nobody had changed it before      | a patch that is replaced had          |
+//! |----------------|-----------------------------------|---------------------------------------|
+//! | `pre_patch`    | allocate, [`fill`]                | nothing: it may still be reversed     |
+//! | `post_patch`   | change the system                 | [`take`](PreviousState::take), `fill` |
+//! | `pre_unpatch`  | revert the change                 | revert the change                     |
+//! | `post_unpatch` | [`take`](SystemState::take), drop | nothing if reversed: there is no data |
+//!
+//! [`fill`]: SystemState::fill
 //!
 //! [`previous`](SystemState::previous) tells the two columns apart. The data is not freed with the module, because under
 //! atomic replace it may have passed to a successor, in Rust or C: what nobody takes is leaked.
