@@ -7,6 +7,7 @@
 #
 # From the environment
 #   KLP_MODULES_DIR   where our .ko files are; modules/ without it
+#   KLP_UPSTREAM      the folder of other scripts than those of the kernel's tree, which load what is installed
 #   KLP_CASES         a shell pattern: other scripts are skipped (test-syscall)
 #   KLP_REPEAT        how often each script is run, 1
 
@@ -87,7 +88,7 @@ upstream__script()
 
 upstream()
 {
-	local here modules built scripts=() name round nr=0 failed=0 passed=0
+	local here modules built from scripts=() name round nr=0 failed=0 passed=0
 
 	here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 	modules=${KLP_MODULES_DIR:-$here/modules}
@@ -97,9 +98,10 @@ upstream()
 	[ "$1" = rust ] || modules=$built/test_modules
 
 	[ "$(id -u)" -eq 0 ] || upstream__skip "must be run as root"
-	[ -f "$built/scripts/functions.sh" ] ||
+	from=${KLP_UPSTREAM:-$built/scripts}
+	[ -f "$from/functions.sh" ] ||
 		upstream__skip "the kernel was built without its full source: no tools/testing/selftests/livepatch"
-	[ -f "$modules/test_klp_livepatch.ko" ] || upstream__skip "no test_klp_livepatch.ko in $modules"
+	[ -n "${KLP_UPSTREAM-}" ] || [ -f "$modules/test_klp_livepatch.ko" ] || upstream__skip "no test_klp_livepatch.ko in $modules"
 	[ -d /sys/kernel/livepatch ] || upstream__skip "CONFIG_LIVEPATCH is not in this kernel"
 	[ -e /sys/kernel/debug/dynamic_debug/control ] || mount -t debugfs none /sys/kernel/debug ||
 		upstream__skip "debugfs cannot be mounted"
@@ -108,10 +110,10 @@ upstream()
 	KLP_TMP=$(mktemp -d "${TMPDIR:-/tmp}/klp-upstream.XXXXXX") || exit 1
 	trap 'rm -rf "$KLP_TMP"' EXIT
 	cd "$KLP_TMP" || exit 1
-	ln -s "$built"/scripts/*.sh "$built/test_klp-call_getpid" .
+	ln -s "$from"/*.sh "$built/test_klp-call_getpid" .
 	ln -s "$modules" test_modules
 	# The scripts ask for a folder with which modules can be built; they are.
-	export KDIR=$built
+	export KDIR=$from
 
 	for name in test-*.sh; do
 		for ((round = 0; round < ${KLP_REPEAT:-1}; round++)); do

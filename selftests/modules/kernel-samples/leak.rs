@@ -2,18 +2,31 @@
 
 //! The memory that `livepatch_shadow_mod` forgets, kept in a shadow variable which both fixes know.
 
-use core::ffi::c_int;
-
-use kernel::prelude::*;
-
-use crate::{
-    bindings::dummy,
-    NAME, //
+use kernel::{
+    bindings::list_head,
+    ffi::{
+        c_int,
+        c_ulong, //
+    },
+    prelude::*, //
 };
+
+use klp::Shadow;
+
+use crate::NAME;
+
+/// As in the file that livepatch-shadow-mod.c is: it has no header.
+#[allow(non_camel_case_types)]
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct dummy {
+    pub(crate) list: list_head,
+    pub(crate) jiffies_expire: c_ulong,
+}
 
 /// As in the kernel's samples.
 // SAFETY: The fixes of that module alone use the id, and all of ours have the same `Leak` in it.
-pub(crate) static LEAK: klp::Shadow<dummy, Leak> = unsafe { klp::Shadow::new(1) };
+pub(crate) static LEAK: Shadow<dummy, Leak> = unsafe { Shadow::new(1) };
 
 klp::fixed_layout! {
     /// What was allocated beside a dummy. It is freed with the variable.

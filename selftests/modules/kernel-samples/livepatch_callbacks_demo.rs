@@ -37,6 +37,11 @@ fn pre_patch(_obj: &klp::Object) -> Result {
     kernel::error::to_result(PRE_PATCH_RET.get())
 }
 
+/// Replaces `busymod_work_func()`.
+///
+/// # Safety
+///
+/// None: the type of the original asks for the word.
 unsafe extern "C" fn patched_work_func(_work: *mut work_struct) {
     pr_info!("patched_work_func\n");
 }

@@ -7,17 +7,17 @@ mod leak;
 
 use core::ptr;
 
-use bindings::dummy;
 use kernel::{
+    bindings,
     ffi::c_int,
-    prelude::*, //
+    prelude::*,
+    time::msecs_to_jiffies, //
 };
 use leak::{
+    dummy,
     Leak,
     LEAK, //
 };
-
-klp::bindings!();
 
 /// What the functions of this fix are called in the log.
 const NAME: &str = "livepatch_fix1";
@@ -56,14 +56,19 @@ impl Drop for Fix1 {
 }
 
 /// Replaces `dummy_alloc()`.
+///
+/// # Safety
+///
+/// None: the type of the original asks for the word.
 unsafe extern "C" fn alloc() -> *mut dummy {
     new_dummy().unwrap_or(ptr::null_mut())
 }
 
 fn new_dummy() -> Result<*mut dummy> {
     let mut d = KBox::new(dummy::default(), GFP_KERNEL)?;
-    // SAFETY: It only adds to the clock.
-    d.jiffies_expire = unsafe { bindings::dummy_expires() };
+    // SAFETY: The clock is a number, which is read at once.
+    let jiffies = unsafe { (&raw const bindings::jiffies).read_volatile() };
+    d.jiffies_expire = jiffies.wrapping_add(msecs_to_jiffies(12 * 1000));
     let (at, expires) = (&raw const *d, d.jiffies_expire);
     // Patch: what the original forgets is kept, and freed with the variable.
     let memory = KBox::<c_int>::new(0, GFP_KERNEL)?;

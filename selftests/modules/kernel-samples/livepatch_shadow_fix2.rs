@@ -5,7 +5,6 @@
 
 mod leak;
 
-use bindings::dummy;
 use kernel::{
     alloc::flags::GFP_NOWAIT,
     ffi::{
@@ -18,15 +17,15 @@ use kernel::{
         Relaxed, //
     }, //
 };
-
-klp::bindings!();
+use klp::Shadow;
+use leak::dummy;
 
 /// What the functions of this fix are called in the log.
 const NAME: &str = "livepatch_fix2";
 
 /// As in the kernel's samples.
 // SAFETY: This fix alone uses the id.
-static COUNTER: klp::Shadow<dummy, Atomic<c_int>> = unsafe { klp::Shadow::new(2) };
+static COUNTER: Shadow<dummy, Atomic<c_int>> = unsafe { Shadow::new(2) };
 
 klp::livepatch! {
     type: Fix2,
