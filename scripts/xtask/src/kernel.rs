@@ -7,10 +7,10 @@
 //! it stopped; a lock lets the second of two runs wait.
 
 mod apt;
-mod debug;
+pub mod debug;
 mod source;
 mod stock;
-mod tree;
+pub mod tree;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -231,6 +231,16 @@ fn need_space(bytes: u64) -> Result<()> {
 fn free_space() -> Result<u64> {
     let stat = statvfs(&paths::cache()?).context("asking for the free space")?;
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
+}
+
+/// A kernel's source, unpacked: that of the stock kernel, or what `--kernel-source` names.
+pub fn source_tree(args: &KernelArgs) -> Result<PathBuf> {
+    with_space(|| {
+        fetching(|| match source::Source::known(args.source.as_deref())? {
+            Some(source) => source::fetch(&source).map(|()| source.dir),
+            None => Ok(stock::fetch(None)?.1),
+        })
+    })
 }
 
 /// What is fetched is for all kernels: one run at a time, and nothing half-made is left.

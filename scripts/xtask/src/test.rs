@@ -10,9 +10,9 @@
 //! when it was asked for (`--debug`, `CI_FULL=1`), else, where that kernel is built already, the few of [`DEBUG_SOME`].
 //! There a splat of lockdep, KASAN or UBSAN, a leak, a warning fails the run, wherever in the log it stands.
 
-mod guest;
-mod host;
-mod script;
+pub mod guest;
+pub mod host;
+pub mod script;
 mod told;
 
 use std::sync::OnceLock;
@@ -83,8 +83,7 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
     }
     // Of somebody's own kernel there is but one.
     let may_debug = !matches!(choice, Choice::Dir(_));
-    let full = std::env::var(guest::FULL).is_ok_and(|value| value == "1");
-    let all = choice == Choice::Debug || may_debug && full;
+    let all = choice == Choice::Debug || may_debug && guest::is_full();
     if all || may_debug && Kernel::resolve(&debug).is_ok() {
         let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
         found.push(on(&debug, DEBUG, false, &wanted));
@@ -92,11 +91,14 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
     found
 }
 
-/// The names of all suites that this run can choose from, in their order.
-fn names(kernels: &[On<'_>]) -> Vec<String> {
+/// The names of all suites that this run can choose from, in their order; `named` where some are named.
+fn names(kernels: &[On<'_>], named: bool) -> Vec<String> {
     let mut names = Vec::new();
     if kernels.iter().any(|on| on.host) {
-        names.extend(host::ALL.map(|host| host.name.to_owned()));
+        let all = host::ALL
+            .iter()
+            .filter(|host| !host.full || named || guest::is_full());
+        names.extend(all.map(|host| host.name.to_owned()));
     }
     for on in kernels {
         names.extend(on.scripts.iter().map(|script| on.name(&script.name)));
@@ -196,7 +198,8 @@ pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
     let mut scripts = script::all(&paths::root())?;
     scripts.retain(|script| !script.named || !options.patterns.is_empty());
     let mut kernels = kernels(args, &scripts);
-    let names = choose(&names(&kernels), &options.patterns)?;
+    let names = names(&kernels, !options.patterns.is_empty());
+    let names = choose(&names, &options.patterns)?;
     for on in &mut kernels {
         on.retain(&names);
     }

@@ -47,7 +47,7 @@ impl Plan {
     fn of(args: &KernelArgs) -> Result<Plan> {
         Ok(Plan {
             source: Source::known(args.source.as_deref())?,
-            fragments: fragments()?,
+            fragments: fragments(&FRAGMENTS)?,
         })
     }
 
@@ -104,33 +104,27 @@ pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
         let dir = paths::cache()?.join("kernel").join(key);
         let _lock = super::building(&dir)?;
         if plan.finished().is_none() {
-            compile(&plan, &dir, &source_dir)?;
+            compile(&dir, &source_dir, &plan.fragments)?;
+            let release = fs::read_to_string(dir.join("build/include/config/kernel.release"))?;
+            // The source may be that of other kernels as well.
+            let stamp = json!({"release": release.trim(), "source": source_dir});
+            paths::write_whole(&dir.join("stamp.json"), &stamp.to_string())?;
         }
         plan.finished()
             .context("the kernel was built, but its stamp cannot be read")
     })
 }
 
-/// Configure and build into `dir`; the stamp comes last.
-fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
-    let build = dir.join("build");
-    if !build.exists() {
+/// Configure and build into `dir`.
+fn compile(dir: &Path, source: &Path, fragments: &str) -> Result<()> {
+    if !dir.join("build").exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
-    fs::create_dir_all(&build)?;
-    let make = |targets: &[&str]| {
-        let mut command = super::make(&build, Some(source), &[super::LLVM.to_owned()]);
-        command
-            .args(targets)
-            .env("KBUILD_BUILD_USER", "livepatch")
-            .env("KBUILD_BUILD_HOST", "cookbook");
-        command
-    };
-    configure(make(&["allnoconfig"]), dir, &plan.fragments)?;
+    configure(dir, source, fragments)?;
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
-    let mut command = make(&["bzImage", "modules"]);
+    let mut command = make(dir, source, &["bzImage", "modules"]);
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
         |error| {
@@ -141,17 +135,24 @@ fn compile(plan: &Plan, dir: &Path, source: &Path) -> Result<()> {
         },
     )?;
     progress.finish();
+    Ok(())
+}
 
-    let release = fs::read_to_string(build.join("include/config/kernel.release"))?;
-    // The source may be that of other kernels as well.
-    let stamp = json!({"release": release.trim(), "source": source});
-    paths::write_whole(&dir.join("stamp.json"), &stamp.to_string())
+/// `make` for a kernel of `source` in `dir`.
+pub fn make(dir: &Path, source: &Path, targets: &[&str]) -> Command {
+    let build = dir.join("build");
+    let mut command = super::make(&build, Some(source), &[super::LLVM.to_owned()]);
+    command
+        .args(targets)
+        .env("KBUILD_BUILD_USER", "livepatch")
+        .env("KBUILD_BUILD_HOST", "cookbook");
+    command
 }
 
 /// All that the fragments ask for, without their comments: these may change without a new kernel.
-fn fragments() -> Result<String> {
+pub fn fragments(names: &[&str]) -> Result<String> {
     let mut all = String::new();
-    for name in FRAGMENTS {
+    for name in names {
         let text = fs::read_to_string(paths::root().join(name))?;
         for line in text.lines().filter(|line| line.starts_with("CONFIG_")) {
             all += line.trim_end();
@@ -162,11 +163,14 @@ fn fragments() -> Result<String> {
 }
 
 /// Make `.config` from `fragments`, and check that it gives everything they ask for.
-fn configure(mut make: Command, dir: &Path, fragments: &str) -> Result<()> {
+pub fn configure(dir: &Path, source: &Path, fragments: &str) -> Result<()> {
+    fs::create_dir_all(dir.join("build"))?;
     let file = dir.join("all.config");
     fs::write(&file, fragments)?;
     let log = dir.join("config.log");
-    let (status, said) = process::transcript(make.env("KCONFIG_ALLCONFIG", &file), &log)?;
+    let mut command = make(dir, source, &["allnoconfig"]);
+    command.env("KCONFIG_ALLCONFIG", &file);
+    let (status, said) = process::transcript(&mut command, &log)?;
     if !status.success() {
         let complaint = said.iter().find(|line| line.contains("***"));
         return Err(error::host(format!(
@@ -227,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_fragments_ask_for_each_option_once() {
-        let text = fragments().unwrap();
+        let text = fragments(&FRAGMENTS).unwrap();
         assert_eq!(parse(&text).len(), text.lines().count());
     }
 }

@@ -43,6 +43,11 @@ pub const FULL: &str = "CI_FULL";
 /// What the guest prints after a script: how many processes it has started.
 const STARTED_MARK: &str = "@xtask-processes-started=";
 
+/// Asked for all that there is?
+pub fn is_full() -> bool {
+    std::env::var(FULL).is_ok_and(|value| value == "1")
+}
+
 /// How a script is run.
 #[derive(Clone, Copy, Debug)]
 pub struct How {
@@ -146,6 +151,9 @@ fn guest(kernel: &Kernel, script: &Script, name: &str) -> Guest {
     export("KLP_GUEST", "1");
     if let Some(count) = script.shards {
         export("KLP_SHARD", &format!("{}/{count}", script.shard));
+    }
+    for (name, value) in &script.exports {
+        export(name, value);
     }
     // What selects cases for the script selects them in the guest as well.
     for (name, value) in std::env::vars().filter(|(name, _)| is_for_scripts(name)) {

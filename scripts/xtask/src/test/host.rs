@@ -25,6 +25,7 @@ use crate::paths;
 use crate::process;
 use crate::results::Case;
 use crate::results::Suite;
+use crate::series;
 use crate::tidy;
 
 /// A suite of the host.
@@ -36,6 +37,8 @@ pub struct Host {
     pub cargo: bool,
     /// It reads what a kernel's build leaves behind.
     pub kernel: bool,
+    /// It takes very long: only with CI_FULL=1, or where a pattern names it.
+    pub full: bool,
 }
 
 const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host {
@@ -44,10 +47,11 @@ const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host
         guess,
         cargo,
         kernel,
+        full: false,
     }
 }
 
-pub const ALL: [Host; 11] = [
+pub const ALL: [Host; 12] = [
     host("fmt", 10, false, false),
     host("tidy", 10, false, false),
     host("shellcheck", 60, false, false),
@@ -59,6 +63,10 @@ pub const ALL: [Host; 11] = [
     host("preflight", 140, false, true),
     host("made", 300, false, true),
     host("story", 120, false, true),
+    Host {
+        full: true,
+        ..host("series", 1500, false, false)
+    },
 ];
 
 /// Run it.
@@ -87,6 +95,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         "made" => ktap_cases(&mut packages::made(args)?, &log)?,
         "story" => demo::stories(args)?,
         "refused" => refused(args, &log)?,
+        "series" => series::cases(args)?,
         _ => the_book(args, &log)?,
     };
     Ok(Suite::new(name, start.elapsed(), cases, log))
@@ -99,7 +108,7 @@ fn log_folder() -> Result<PathBuf> {
 }
 
 /// One case from a function that may fail; an interruption is no result.
-fn function_case(name: &str, result: Result<()>) -> Result<Case> {
+pub fn function_case(name: &str, result: Result<()>) -> Result<Case> {
     match result {
         Ok(()) => Ok(Case::new(name, Verdict::Pass)),
         Err(error) if error.downcast_ref() == Some(&Failure::Interrupted) => Err(error),

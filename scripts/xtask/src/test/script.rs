@@ -50,6 +50,8 @@ pub struct Script {
     pub append: Vec<String>,
     pub shards: Option<u32>,
     pub shard: u32,
+    /// What else its environment has.
+    pub exports: Vec<(&'static str, String)>,
     /// The guest must die with a complaint that contains this.
     pub panic: Option<String>,
 }
