@@ -4,7 +4,8 @@
 # The livepatch samples in Rust: what they change while they are loaded, and
 # what the core logs of them.
 
-. $(dirname $0)/functions.sh
+# shellcheck disable=SC1091
+. "$(dirname "$0")/functions.sh"
 
 MOD_SAMPLE=rust_livepatch_sample
 MOD_DEMO=rust_livepatch_callbacks_demo
@@ -31,8 +32,7 @@ function load_sample() {
 
 # enabled(modname), disabled(modname) - what the core logs of it
 function enabled() {
-	echo "% modprobe $1
-livepatch: enabling patch '$1'
+	echo "livepatch: enabling patch '$1'
 livepatch: '$1': initializing patching transition
 livepatch: '$1': starting patching transition
 livepatch: '$1': completing patching transition
@@ -40,12 +40,10 @@ livepatch: '$1': patching complete"
 }
 
 function disabled() {
-	echo "% echo 0 > $SYSFS_KLP_DIR/$1/enabled
-livepatch: '$1': initializing unpatching transition
+	echo "livepatch: '$1': initializing unpatching transition
 livepatch: '$1': starting unpatching transition
 livepatch: '$1': completing unpatching transition
-livepatch: '$1': unpatching complete
-% rmmod $1"
+livepatch: '$1': unpatching complete"
 }
 
 # called(callback) - how often the demo was called so since the test started

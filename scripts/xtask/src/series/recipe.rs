@@ -5,12 +5,12 @@
 //! ```text
 //! take FROM TO                 the file FROM of this checkout is TO in the kernel's tree from this patch on
 //! part FROM                    what the patterns find in FROM is not there before this patch, in `left-out.txt` never
-//! 	PATTERN…                    a line each: the item, the list item or the paragraph that begins where it matches
+//!     PATTERN…                    a line each: the item, the list item or the paragraph that begins where it matches
 //! change FROM                  what has to differ from FROM, in the tree as in each patch
-//! 	OLD                         text of FROM, then what stands there instead; any number of such pairs
-//! 	NEW
+//!     OLD                         text of FROM, then what stands there instead; any number of such pairs
+//!     NEW
 //! add TO before|after PATTERN  lines for a file that the kernel has, at the first line that matches
-//! 	TEXT…
+//!     TEXT…
 //! ```
 
 use std::path::Path;

@@ -27,7 +27,7 @@ pub fn cut(text: &mut String, what: &Regex) -> usize {
         lines.drain(gone);
         // One empty line, or empty line of a comment, is enough, and none at the end of what is around.
         let empty = |at: usize| lines.get(at).copied().map(str::trim).unwrap_or_default();
-        let before = from.checked_sub(1).map(&empty).unwrap_or_default();
+        let before = from.checked_sub(1).map(empty).unwrap_or_default();
         let twice = before.is_empty() && (empty(from).is_empty() || empty(from).starts_with('}'));
         let comment = ["///", "//!"].contains(&before)
             && !(empty(from).len() > 3 && empty(from).starts_with(before));
