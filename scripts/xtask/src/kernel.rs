@@ -95,6 +95,12 @@ impl Kernel {
         }
     }
 
+    /// Whether `CONFIG_<option>` is neither built in nor a module.
+    pub fn is_without(&self, option: &str) -> bool {
+        let config = paths::read_lossy(&self.build.join(".config"));
+        !debug::parse(&config).contains_key(option)
+    }
+
     /// The folder that keeps what this very build tells of itself.
     pub fn facts(&self) -> Result<PathBuf> {
         let image = fs::metadata(&self.image)?;

@@ -7,14 +7,14 @@
 //! the kernel's log goes to a file from its first line on, so that the trace of a panic is there.
 //!
 //! Choices that were measured, not guessed:
-//! - `--force-9p`: virtme-ng otherwise waits seconds for a virtiofsd that does not serve it, which
-//!   was two fifths of a boot. Booting `vmlinux` through PVH, one CPU, other CPU models, fewer udev
+//! - `--force-9p` where the kernel has it. Booting `vmlinux` through PVH, one CPU, other CPU models, fewer udev
 //!   rules and no tmpfiles each changed a boot by less than the noise.
 //! - The standard streams are pipes. QEMU opens them anew, and truncates what is a file.
 //! - `timeout` stands around it all, so that even a `kill -9` of this tool leaves no guest for ever.
 
+mod kvm;
+
 use std::io::Write;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -24,8 +24,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 use fs_err as fs;
-use nix::unistd::access;
-use nix::unistd::AccessFlags;
 
 use crate::error;
 use crate::error::Failure;
@@ -33,13 +31,11 @@ use crate::kernel::Kernel;
 use crate::oops;
 use crate::paths;
 use crate::process;
+pub use kvm::accel;
 
 /// What the guest's script prints last: the exit status of the command, which nothing else can
 /// mistake for virtme-ng's own.
 const STATUS_MARK: &str = "@xtask-exit-status=";
-
-/// How long a guest may take to show that KVM works here.
-const KVM_PROBE: Duration = Duration::from_secs(20);
 
 /// How much longer than our own time-out the outer `timeout` waits.
 const OUTER_GRACE: Duration = Duration::from_secs(15);
@@ -49,6 +45,9 @@ const CHECKED_SLOWER: u32 = 4;
 
 /// What such a kernel needs beside the guest's own memory: KASAN's shadow, freed objects that are kept, lockdep's tables.
 const CHECKED_MEMORY_MIB: u32 = 1536;
+
+/// How guests see the build root, where their kernel has it; else virtiofs.
+const NINE_P: &str = "NET_9P";
 
 /// The kernel has booted when it says so.
 const INIT_RUNS: &str = "as init process";
@@ -185,11 +184,14 @@ impl Outcome {
     }
 }
 
-/// virtme-ng's arguments for `guest` on the kernel `image`, whatever runs in it.
-pub fn arguments(guest: &Guest, image: &Path, accel: Accel) -> Vec<String> {
+/// virtme-ng's arguments for `guest` on `kernel`, whatever runs in it.
+pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Vec<String> {
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
-    add(&["--run", &image.to_string_lossy(), "--force-9p"]);
+    add(&["--run", &kernel.image.to_string_lossy()]);
+    if !kernel.is_without(NINE_P) {
+        add(&["--force-9p"]);
+    }
     if accel != Accel::Kvm {
         add(&["--disable-kvm"]);
     }
@@ -245,11 +247,9 @@ fn split_status(output: &str) -> (&str, Option<i32>) {
 ///
 /// An error is the host's or the user's; however the *guest* ends, the answer is an [`Outcome`].
 pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result<Outcome> {
-    let config = paths::read_lossy(&kernel.build.join(".config"));
-    let says = |line| config.lines().any(|said| said == line);
-    if says("# CONFIG_NET_9P is not set") {
+    if kernel.is_without(NINE_P) && kernel.is_without("VIRTIO_FS") {
         return Err(error::host(format!(
-            "{} cannot boot on the build root's files, since it has no 9p: `cargo xtask build` makes modules for it, to load them elsewhere",
+            "{} cannot boot on the build root's files, having neither 9p nor virtiofs: `cargo xtask build` makes modules for it, to load them elsewhere",
             kernel.release
         )));
     }
@@ -257,10 +257,10 @@ pub fn run(kernel: &Kernel, guest: &Guest, mut each: impl FnMut(&str)) -> Result
         Clock::Virtual => Accel::Counted,
         Clock::Real => accel(kernel)?,
     };
-    let guest = if says("CONFIG_KASAN=y") || says("CONFIG_PROVE_LOCKING=y") {
-        on_checked(guest)
-    } else {
+    let guest = if kernel.is_without("KASAN") && kernel.is_without("PROVE_LOCKING") {
         guest.clone()
+    } else {
+        on_checked(guest)
     };
     let outcome = run_with(kernel, &guest, accel, &mut each)?;
     // In real time a second processor sometimes never comes up under QEMU's translator. Nothing was tested by that.
@@ -291,7 +291,7 @@ fn run_with(
     let mut command = Command::new("timeout");
     command
         .args(["--kill-after=5", &limit, "vng"])
-        .args(arguments(guest, &kernel.image, accel))
+        .args(arguments(guest, kernel, accel))
         // The kernel's log goes to standard error, all of it; on a terminal it would be in the way.
         .args(["--append", "ignore_loglevel", "--verbose", "--"])
         .arg(format!(
@@ -344,39 +344,6 @@ fn run_with(
         console,
         elapsed: start.elapsed(),
     })
-}
-
-/// How guests run here: by KVM where a guest was *seen* to boot with it, else by TCG.
-///
-/// `/dev/kvm` may open, create a virtual machine, and never run it; so the first call boots a
-/// guest with a short time-out, and the cache folder remembers the answer.
-pub fn accel(kernel: &Kernel) -> Result<Accel> {
-    if access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
-        return Ok(Accel::Tcg);
-    }
-    let host = paths::read_lossy(Path::new("/proc/sys/kernel/osrelease"));
-    let note = paths::cache()?.join("kvm.json");
-    // Which kernel of the host it was seen on, since another one may differ, and whether it boots.
-    let seen: Option<(String, bool)> = serde_json::from_str(&paths::read_lossy(&note)).ok();
-    let boots = match seen.filter(|seen| seen.0 == host) {
-        Some((_, boots)) => boots,
-        None => {
-            let seconds = KVM_PROBE.as_secs();
-            eprintln!("/dev/kvm is there: trying it once, for at most {seconds} s");
-            let mut guest = Guest::new("kvm-probe", "true");
-            guest.timeout = KVM_PROBE;
-            let outcome = run_with(kernel, &guest, Accel::Kvm, &mut |_| {})?;
-            let boots = outcome.end == Ok(0);
-            let how = match boots {
-                true => "KVM boots a guest: using it",
-                false => "KVM does not boot a guest here: using QEMU's translator",
-            };
-            eprintln!("{how} from now on");
-            paths::write_whole(&note, &serde_json::to_string(&(host, boots))?)?;
-            boots
-        }
-    };
-    Ok(if boots { Accel::Kvm } else { Accel::Tcg })
 }
 
 #[cfg(test)]
