@@ -374,7 +374,7 @@ klp__drop_mod()
 	if [ ! -d "/sys/module/$1" ] || has_line "$KLP_TMP/may_stay" "$1"; then
 		return 0
 	fi
-	echo "$1 was left loaded: removed now"
+	echo "taken back: $1, which is still loaded"
 	# A subshell, which alone ends when something fails.
 	(
 		if [ -e "$KLP_SYSFS/$1/enabled" ]; then
@@ -502,14 +502,14 @@ declare -A KLP_STRERROR=(
 
 expect_fail()
 {
-	local errno=$1 texts=${KLP_STRERROR[$1]-}
+	local errno=$1 texts=${KLP_STRERROR[$1]-} command=${*:2}
 
 	shift
 	[ -n "$texts" ] || fail "expect_fail does not know the errno $errno"
 	[ "$1" != write_file ] || set -- klp__to_file "${@:2}"
-	! run "$@" > "$KLP_TMP/said" 2>&1 || fail "should have failed with $errno: $*"
+	! run "$@" > "$KLP_TMP/said" 2>&1 || fail "should have failed with $errno: $command"
 	read_file "$KLP_TMP/said"
-	[[ $REPLY =~ $texts ]] || fail "wanted $errno from: $*; seen: $REPLY"
+	[[ $REPLY =~ $texts ]] || fail "wanted $errno from: $command; seen: $REPLY"
 }
 
 wait_for()
