@@ -171,7 +171,8 @@ fn common(stem: &str, object: &Object) -> Words {
         .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
         .filter(|a| !a.is_empty() && !a.contains('"'));
     let module = stem.replace('-', "_");
-    let load = |target| format!("\trun modprobe {target}\n");
+    // The guest loads the driver of its own network card.
+    let load = |target| format!("\t[ -d /sys/module/{target} ] || load_mod {target}\n");
     let patched = format!("\texpect_file \"$KLP_SYSFS/{module}/{object}/patched\" 1\n");
     vec![
         ("@author@", author.unwrap_or_else(|| "You".to_owned())),
