@@ -58,13 +58,24 @@ fn push_tail(text: &mut String, log: &str) {
     }
 }
 
-/// The end of a guest's kernel log, for a test that failed on a kernel that is well.
-pub fn log_tail(outcome: &Outcome) -> String {
+/// The end of a guest's kernel log in `case`, if its script has run that, for a test that failed on a kernel that is well.
+pub fn log_tail(outcome: &Outcome, case: &str) -> String {
+    let log = outcome.console_text();
+    // functions.sh logs where a case begins.
+    let begins = |line: &&str| line.contains("]: case ");
+    let mut of_case = log
+        .lines()
+        .skip_while(|line| !begins(line) || !line.ends_with(case));
+    let what = of_case.next().map_or("", |_| " in that case");
+    let part: Vec<&str> = match what {
+        "" => log.lines().collect(),
+        _ => of_case.take_while(|line| !begins(line)).collect(),
+    };
     let mut text = format!(
-        "  The last lines of the kernel's log ({}):\n",
+        "  The last lines of the kernel's log{what} ({}):\n",
         outcome.console.display()
     );
-    push_tail(&mut text, &outcome.console_text());
+    push_tail(&mut text, &part.join("\n"));
     text
 }
 

@@ -112,8 +112,11 @@ pub fn run(kernel: &Kernel, script: &Script, name: &str, how: How) -> Result<(Su
             report::live(name, &format!("{ok} {} {}", nr + 1, case.name));
         }
     }
-    if found.iter().any(Case::is_failed) && outcome.end.is_ok() {
-        trouble += &report::log_tail(&outcome);
+    if let (Some(failed), true) = (
+        found.iter().find(|case| case.is_failed()),
+        outcome.end.is_ok(),
+    ) {
+        trouble += &report::log_tail(&outcome, &failed.name);
     }
     let mut suite = Suite::new(name, outcome.elapsed, found, outcome.console.clone());
     suite.kernel = Some(kernel.release.clone());
