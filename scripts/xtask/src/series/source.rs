@@ -264,3 +264,46 @@ pub fn wrap(text: &str) -> String {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_goes_with_its_comment_and_no_further() {
+        let mut text = "/// Stays.\nfn a() {}\n\n/// Goes.\n#[inline]\nfn b() {\n    a();\n}\n\n\
+                        /// - one\n///   more\n/// - two\nfn c() {}\n"
+            .to_owned();
+        assert_eq!(cut(&mut text, &pattern("^fn b")), 6);
+        assert_eq!(cut(&mut text, &pattern("- one")), 2);
+        let rest = "/// Stays.\nfn a() {}\n\n/// - two\nfn c() {}\n";
+        assert_eq!(text, rest);
+        assert_eq!(cut(&mut text, &pattern("^fn d")), 0);
+        assert_eq!(text, rest);
+    }
+
+    #[test]
+    fn paths_and_macros_are_those_of_the_tree() {
+        let macros = macros("#[macro_export]\nmacro_rules! param {\n}\n");
+        let own = "use crate::Object;\nkernel::x();\n$crate::param!(y);\n$crate::cstr(z);\n";
+        assert_eq!(
+            translate(own, &macros, true),
+            "use super::Object;\ncrate::x();\n$crate::livepatch_param!(y);\n$crate::livepatch::cstr(z);\n"
+        );
+        let sample = "klp::param!(y);\nimpl klp::Callbacks for X {}\n";
+        assert_eq!(
+            translate(sample, &macros, false),
+            "kernel::livepatch_param!(y);\nimpl kernel::livepatch::Callbacks for X {}\n"
+        );
+    }
+
+    #[test]
+    fn comments_are_wrapped_and_code_in_them_is_not() {
+        let long = "word ".repeat(30);
+        let wrapped = wrap(&format!("/// {long}\n/// ```\n/// {long}\n/// ```\n"));
+        let mut lines: Vec<&str> = wrapped.lines().collect();
+        assert_eq!(lines.len(), 5);
+        assert!(lines.remove(3).len() > WIDTH);
+        assert!(lines.iter().all(|line| line.len() <= WIDTH));
+    }
+}
