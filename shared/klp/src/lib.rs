@@ -8,17 +8,20 @@
 //!
 //! # Which tool to choose
 //!
-//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`]; no callback is needed.
-//! - The replacement shall go on in the old function: `as NAME`, see [`livepatch!`].
+//! - A function is wrong and nothing else: list it under `functions` of [`livepatch!`](crate::livepatch!); no callback
+//!   is needed.
+//! - The replacement shall go on in the old function: `as NAME`, see [`livepatch!`](crate::livepatch!).
 //! - Something must be allocated, checked or changed around the replacement, and given back later:
 //!   [`StatefulCallbacks`].
 //! - The callbacks only act and carry nothing from one to the next: [`Callbacks`].
 //! - A structure lacks a field: [`Shadow`].
 //! - A number of the kernel is changed and given back: [`Saved`] remembers it.
 //! - A later patch must know what this one changed, and take it over: [`SystemChange`], on a [`SystemState`].
-//! - The code to fix is assembly or Rust, which ftrace cannot reach: `redirects` of [`livepatch!`], see [`Redirect`].
-//! - The user decides at load time or through sysfs: [`param!`].
-//! - The user shall see how far the patch has come: `files` of [`livepatch!`], each an [`Attribute`].
+//! - The code to fix is assembly or Rust, which ftrace cannot reach: `redirects` of [`livepatch!`](crate::livepatch!),
+//!   see [`Redirect`].
+//! - The user decides at load time or through sysfs: [`param!`](crate::param!).
+//! - The user shall see how far the patch has come: `files` of [`livepatch!`](crate::livepatch!), each an
+//!   [`Attribute`].
 //! - The patch must load on one build of the kernel and on no other: [`BuildId`].
 //! - A replacement must be traced by name, or be patched in its turn: [`traceable!`].
 //!
