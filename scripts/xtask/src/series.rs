@@ -77,7 +77,11 @@ pub fn run(args: &KernelArgs, test: bool) -> Result<()> {
     let cases = cases(args)?;
     for case in &cases {
         let ok = if case.is_failed() { "not ok" } else { "ok" };
-        println!("{ok} {}", case.name);
+        let skip = match &case.verdict {
+            Verdict::Skip(why) => format!(" # SKIP {why}"),
+            _ => String::new(),
+        };
+        println!("{ok} {}{skip}", case.name);
         case.said.iter().for_each(|line| println!("# {line}"));
     }
     ensure!(!cases.iter().any(Case::is_failed), Failure::TestFailed);
