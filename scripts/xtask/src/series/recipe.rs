@@ -124,3 +124,14 @@ impl Add {
         bail!("no line of {} matches {}", self.file, self.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::series::Series;
+
+    #[test]
+    fn what_the_series_takes_cuts_and_changes_is_in_the_crate() {
+        let difference = Series::read().and_then(|series| series.difference());
+        assert!(difference.unwrap().contains(" lines differ, "));
+    }
+}
