@@ -83,10 +83,21 @@ pub struct Facts {
     pub traced: BTreeSet<u64>,
     /// Where all of it is kept.
     pub dir: PathBuf,
-    blacklist: String,
+    pub blacklist: String,
     btf: Btf,
     /// What vmlinux and its modules export; `None` where the build left no list.
     pub exported: Option<BTreeSet<String>>,
+}
+
+/// What is kept in `dir` under `name`.
+pub fn read(dir: &Path, name: &str) -> Result<Vec<u8>> {
+    let file = dir.join(name);
+    fs::read(&file).with_context(|| format!("reading {}", file.display()))
+}
+
+/// The same as text.
+pub fn read_text(dir: &Path, name: &str) -> Result<String> {
+    Ok(String::from_utf8_lossy(&read(dir, name)?).into_owned())
 }
 
 impl Facts {
@@ -100,12 +111,7 @@ impl Facts {
         if !dir.join("took").exists() {
             ask(&dir)?;
         }
-        let read = |name: &str| {
-            fs::read(dir.join(name))
-                .with_context(|| format!("reading {}", dir.join(name).display()))
-        };
-        let text =
-            |name: &str| Ok::<_, anyhow::Error>(String::from_utf8_lossy(&read(name)?).into_owned());
+        let text = |name: &str| read_text(&dir, name);
         Ok(Facts {
             release: given("KLP_RELEASE")?,
             definitions: Definitions::new(given("KLP_SOURCE")?.into()),
@@ -114,7 +120,7 @@ impl Facts {
             kallsyms: text("kallsyms")?,
             traced: symbols::addresses(&text("traced")?),
             blacklist: text("blacklist")?,
-            btf: Btf::from_bytes(&read("btf")?).context("reading the kernel's BTF")?,
+            btf: Btf::from_bytes(&read(&dir, "btf")?).context("reading the kernel's BTF")?,
             exported: fs::read_to_string(given("KLP_SYMVERS")?).ok().map(|text| {
                 let names = text.lines().filter_map(|line| line.split('\t').nth(1));
                 names.map(str::to_owned).collect()
@@ -125,8 +131,7 @@ impl Facts {
 
     /// The code of vmlinux, which is large and seldom asked for; `None` where the kernel has no /proc/kcore.
     pub fn text(&self) -> Result<Option<Text>> {
-        let file = fs::read(self.dir.join("text")).context("reading the kernel's code")?;
-        Ok(Text::new(&file))
+        Ok(Text::new(&read(&self.dir, "text")?))
     }
 
     /// Targets may be beside `module`, too.

@@ -2,16 +2,16 @@
 
 //! `facts`: what is known of the kernel, where it is kept, and what that took.
 
-use std::fs;
 use std::time::Instant;
 
-use anyhow::Context;
 use anyhow::Result;
 use object::elf::FileHeader64;
 use object::elf::NT_GNU_BUILD_ID;
 use object::read::elf::NoteIterator;
 use object::LittleEndian;
 
+use crate::facts::read;
+use crate::facts::read_text;
 use crate::facts::Facts;
 use crate::symbols;
 
@@ -20,12 +20,6 @@ pub fn tell() -> Result<()> {
     let began = Instant::now();
     let facts = Facts::open()?;
     let opened = began.elapsed().as_secs_f64();
-    let read = |name: &str| {
-        let file = facts.dir.join(name);
-        fs::read(&file).with_context(|| format!("reading {}", file.display()))
-    };
-    let text =
-        |name: &str| Ok::<_, anyhow::Error>(String::from_utf8_lossy(&read(name)?).into_owned());
     let (mut functions, mut early, mut of_modules) = (0, 0, 0);
     let init = symbols::init_text(&facts.kallsyms);
     for (address, kind, name, module) in facts.kallsyms.lines().filter_map(symbols::symbol) {
@@ -38,15 +32,16 @@ pub fn tell() -> Result<()> {
         }
     }
     let traced = facts.traced.len();
-    let blacklist = text("blacklist")?.lines().count();
+    let blacklist = facts.blacklist.lines().count();
     let no_list = || "not known: the build left no Module.symvers".to_owned();
     let exports = facts.exported.as_ref();
     let exports = exports.map_or_else(no_list, |names| names.len().to_string());
-    let (version, took) = (text("version")?, text("took")?);
+    let [version, took] = ["version", "took"].map(|name| read_text(&facts.dir, name));
+    let (version, took) = (version?, took?);
     let built = version.find('#').map_or("", |at| version[at..].trim());
     println!("Linux {}, {built}", facts.release);
     for (what, text) in [
-        ("build id", build_id(&read("notes")?).unwrap_or("none".to_owned())),
+        ("build id", build_id(&read(&facts.dir, "notes")?).unwrap_or("none".to_owned())),
         ("functions", format!("{functions} in vmlinux, {early} of them gone after the start; {of_modules} in the modules that were loaded")),
         ("traced", format!("{traced}: ftrace reaches them, and so does a livepatch")),
         ("blacklist", format!("{blacklist}: no kprobe may be on them, nor a redirect")),

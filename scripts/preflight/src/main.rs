@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["kind", root, out, name, kind] => new::of_kind(&place(root, out), name, kind).map(|()| 0),
+        ["facts"] => known::tell().map(|()| 0),
         words => Facts::open().and_then(|facts| run(facts, words)),
     };
     match done {
@@ -106,7 +107,6 @@ fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
             seed.parse()?,
             files,
         ),
-        ["facts"] => known::tell().map(|()| 0),
         ["expect", list, files @ ..] => expect(&mut facts, list, files),
         _ => bail!("run it as `cargo xtask ask` or `cargo xtask preflight`"),
     }
@@ -267,7 +267,7 @@ fn expect(facts: &mut Facts, list: &str, files: &[&str]) -> Result<u8> {
     if let Some(Code::Module(_, bytes)) = facts.code(&Object::new("virtio_net"))? {
         files.push(bytes);
     }
-    files.push(fs::read(facts.dir.join("btf")).context("reading the kernel's BTF")?);
+    files.push(facts::read(&facts.dir, "btf")?);
     let damaged = damage::run(facts, &files, Duration::from_secs(seconds), seed);
     println!("# seed {seed}");
     match &damaged {
