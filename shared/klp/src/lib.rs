@@ -41,6 +41,7 @@
 //!
 //! - Functions that ftrace cannot reach: assembly, `notrace` and Rust functions have no `__fentry__` call site, and
 //!   the kernel refuses to patch them.
+//! - A Rust function that was written with [`traceable!`] has one, and is the exception.
 //! - Unwinding or recovering from a panic in a callback: it is `BUG()` with `klp_mutex` held, and every load and unload of
 //!   any module hangs from then on.
 //! - Enabling a disabled patch again: the core refuses it; load the module anew.
