@@ -154,12 +154,7 @@ pub fn upstream(kernel: &Kernel) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
-    let files: Result<Vec<_>> = files.collect();
-    let mut files = files?;
-    files.retain(|file| paths::ends_in(file, "ko"));
-    files.sort();
-    Ok(files)
+    paths::files_in(&folder, "ko")
 }
 
 /// Is the file `made` newer than the crate's folder and the kernel that it was made for? Asking make takes half a second.

@@ -98,7 +98,7 @@ impl Kernel {
     /// Whether `CONFIG_<option>` is neither built in nor a module.
     pub fn is_without(&self, option: &str) -> bool {
         let config = paths::read_lossy(&self.build.join(".config"));
-        !debug::parse(&config).contains_key(option)
+        !config.contains(&format!("\nCONFIG_{option}="))
     }
 
     /// The folder that keeps what this very build tells of itself.
@@ -242,10 +242,8 @@ fn free_space() -> Result<u64> {
 /// A kernel's source, unpacked: that of the stock kernel, or what `--kernel-source` names.
 pub fn source_tree(args: &KernelArgs) -> Result<PathBuf> {
     with_space(|| {
-        fetching(|| match source::Source::known(args.source.as_deref())? {
-            Some(source) => source::fetch(&source).map(|()| source.dir),
-            None => Ok(stock::fetch(None)?.1),
-        })
+        let known = source::Source::known(args.source.as_deref())?;
+        Ok(fetching(|| debug::unpacked(known))?.dir)
     })
 }
 

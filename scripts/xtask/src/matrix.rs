@@ -46,14 +46,11 @@ pub fn run(args: &KernelArgs, options: &MatrixArgs) -> Result<()> {
     }
 
     let mut runs = Vec::new();
-    for entry in fs::read_dir(&folder)? {
-        let path = entry?.path();
-        if paths::ends_in(&path, "json") {
-            let run: Run = serde_json::from_slice(&fs::read(&path)?)
-                .with_context(|| format!("{} holds no results", path.display()))?;
-            let release = path.file_stem().unwrap_or_default().to_string_lossy();
-            runs.push((release.into_owned(), run.suites));
-        }
+    for path in paths::files_in(&folder, "json")? {
+        let run: Run = serde_json::from_slice(&fs::read(&path)?)
+            .with_context(|| format!("{} holds no results", path.display()))?;
+        let release = path.file_stem().unwrap_or_default().to_string_lossy();
+        runs.push((release.into_owned(), run.suites));
     }
     runs.sort_by_key(|(release, _)| (kernel::numbers(release), release.clone()));
     let text = table(&runs);

@@ -49,3 +49,14 @@ pub fn read_lossy(path: &Path) -> String {
 pub fn ends_in(file: &Path, extension: &str) -> bool {
     file.extension().is_some_and(|end| end == extension)
 }
+
+/// The files in `folder` with this extension, in the order of their names.
+pub fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        found.extend(ends_in(&path, extension).then_some(path));
+    }
+    found.sort();
+    Ok(found)
+}

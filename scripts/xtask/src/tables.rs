@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
-use fs_err as fs;
 use regex::Regex;
 
 use crate::catalog;
@@ -39,13 +38,11 @@ pub fn samples(kernel: &Kernel) -> Result<String> {
 /// The livepatch modules below `folder`, in the order of their names.
 fn livepatches(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if paths::ends_in(&path, "ko") && modinfo(&path, "livepatch")?.trim() == "Y" {
+    for path in paths::files_in(folder, "ko")? {
+        if modinfo(&path, "livepatch")?.trim() == "Y" {
             found.push(path);
         }
     }
-    found.sort();
     Ok(found)
 }
 

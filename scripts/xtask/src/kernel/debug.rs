@@ -94,10 +94,7 @@ pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
         return Ok(kernel);
     }
     super::with_space(|| {
-        let source = super::fetching(|| match plan.source.take() {
-            Some(source) => source::fetch(&source).map(|()| source),
-            None => Ok(Source::of_image(stock::fetch(None)?.1)),
-        })?;
+        let source = super::fetching(|| unpacked(plan.source.take()))?;
         let source_dir = source.dir.clone();
         plan.source = Some(source);
         let key = plan.key().context("a source without a version")?;
@@ -113,6 +110,14 @@ pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
         plan.finished()
             .context("the kernel was built, but its stamp cannot be read")
     })
+}
+
+/// The source that is known, or else that of the stock image, unpacked.
+pub fn unpacked(known: Option<Source>) -> Result<Source> {
+    match known {
+        Some(source) => source::fetch(&source).map(|()| source),
+        None => Ok(Source::of_image(stock::fetch(None)?.1)),
+    }
 }
 
 /// Configure and build into `dir`.

@@ -94,11 +94,8 @@ fn publish(kernel: &Kernel) -> Result<()> {
     let modules = kbuild::modules_dir(kernel);
     fs::create_dir_all(&modules)?;
     for folder in MODULES {
-        for entry in fs::read_dir(kernel.build.join(folder))? {
-            let path = entry?.path();
-            if paths::ends_in(&path, "ko") {
-                fs::copy(&path, modules.join(path.file_name().unwrap_or_default()))?;
-            }
+        for path in paths::files_in(&kernel.build.join(folder), "ko")? {
+            fs::copy(&path, modules.join(path.file_name().unwrap_or_default()))?;
         }
     }
     Ok(())
