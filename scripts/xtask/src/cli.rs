@@ -138,12 +138,9 @@ pub enum Command {
     Rules,
     /// Write the crate as patches against the kernel's own tree, and apply and check them
     ///
-    /// They are in target/series. --kernel-source names another tree to write them against.
-    Series {
-        /// Then build each patch alone, boot the last, and run the tests of the samples and the kernel's own on it
-        #[arg(long)]
-        test: bool,
-    },
+    /// They are in target/series. --kernel-source names another tree to write them against. `test series` then builds each patch
+    /// alone, boots a kernel of all of them, and runs the tests of the samples on it.
+    Series,
     /// Check that samples, chapters, tests and transcripts belong together
     Tidy,
     /// A shell, or one command, in the virtual machine, with the modules at hand

@@ -86,7 +86,7 @@ fn dispatch(cli: &Cli) -> Result<()> {
         Command::Book { serve } => book::run(kernel, *serve),
         Command::BookApi { supports, .. } => book::link_items(supports.as_deref()),
         Command::Rules => rules::run(),
-        Command::Series { test } => series::run(kernel, *test),
+        Command::Series => series::run(kernel),
         Command::Tidy => tidy::run(),
         Command::Shell(options) => shell::run(kernel, options),
         Command::Bench { what } => packages::bench(kernel, what),

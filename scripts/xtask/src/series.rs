@@ -70,37 +70,18 @@ fn folder() -> PathBuf {
 }
 
 /// `cargo xtask series`.
-pub fn run(args: &KernelArgs, test: bool) -> Result<()> {
-    if !test {
-        return made(args).map(drop);
-    }
-    let cases = cases(args)?;
-    for case in &cases {
-        let ok = if case.is_failed() { "not ok" } else { "ok" };
-        let skip = match &case.verdict {
-            Verdict::Skip(why) => format!(" # SKIP {why}"),
-            _ => String::new(),
-        };
-        println!("{ok} {}{skip}", case.name);
-        case.said.iter().for_each(|line| println!("# {line}"));
-    }
-    ensure!(!cases.iter().any(Case::is_failed), Failure::TestFailed);
-    Ok(())
+pub fn run(args: &KernelArgs) -> Result<()> {
+    made(args).map(drop)
 }
 
-/// Everything about the series, case by case.
+/// The suite of that name: then each patch, and a kernel of all of them.
 pub fn cases(args: &KernelArgs) -> Result<Vec<Case>> {
+    let name = "the series is written, applies and is clean";
     let (tree, count) = match made(args) {
         Ok(made) => made,
-        failed => {
-            let name = "the series is written, applies and is clean";
-            return Ok(vec![function_case(name, failed.map(drop))?]);
-        }
+        failed => return Ok(vec![function_case(name, failed.map(drop))?]),
     };
-    let mut cases = vec![Case::new(
-        "the series is written, applies and is clean",
-        Verdict::Pass,
-    )];
+    let mut cases = vec![Case::new(name, Verdict::Pass)];
     cases.extend(built::cases(&tree, count)?);
     Ok(cases)
 }
@@ -266,19 +247,6 @@ impl Tree {
         process::capture(git.args(words).current_dir(&self.linux))
     }
 
-    /// The files of the series, with its cover letter.
-    fn patches(&self) -> Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if paths::ends_in(&path, "patch") {
-                found.push(path);
-            }
-        }
-        found.sort();
-        Ok(found)
-    }
-
     /// What a command in the tree says, if it is not content.
     fn complaints(&self, command: &mut Command) -> Result<String> {
         let log = self.dir.join("check.log");
@@ -322,7 +290,7 @@ fn write(series: &Series, tree: &Tree) -> Result<Vec<PathBuf>> {
         let from = format!("--file={}", message.display());
         tree.git(&["commit", "--quiet", "--signoff", &from])?;
     }
-    for old in tree.patches()? {
+    for old in paths::files_in(&tree.dir, "patch")? {
         fs::remove_file(old)?;
     }
     let cover = format!(
@@ -339,7 +307,7 @@ fn write(series: &Series, tree: &Tree) -> Result<Vec<PathBuf>> {
         &out,
         "base",
     ])?;
-    let mut written = tree.patches()?;
+    let mut written = paths::files_in(&tree.dir, "patch")?;
     written.retain(|patch| !patch.ends_with("0000-cover-letter.patch"));
     Ok(written)
 }
