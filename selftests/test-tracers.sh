@@ -6,7 +6,7 @@
 #
 # A probe with a post_handler, which is refused, is in test-claims.sh.
 #
-# xtask: modules=selftests when=named
+# xtask: modules=selftests,syscall-compat
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"
@@ -15,10 +15,10 @@ TRACING=/sys/kernel/tracing
 OLD=rules_target_enter
 NEW=livepatch.rules_target.$OLD
 
-rules_needs rules_all rules_target test_klp_livepatch
+rules_needs rules_all rules_target syscall_compat test_klp_livepatch
 [ -e "$TRACING/kprobe_events" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
 require_file "$TRACING/kprobe_events" "$TRACING/set_graph_function"
-ktap_plan 6
+ktap_plan 10
 
 # probe DEFINITION…: adds them, and switches all on
 probe()
@@ -90,6 +90,7 @@ kprobes_first()
 	disable_lp rules_all
 	sees 0 "${OLD_TRACE[@]}"
 	unload_mod rules_all
+	check_transcript tracers-kprobes
 }
 
 kprobes_later()
@@ -145,6 +146,7 @@ graph_tracer()
 	sees 11 "graph: $OLD();"
 	disable_lp rules_all
 	sees 0 "graph: $OLD();"
+	check_transcript tracers-graph
 }
 # ANCHOR_END: graph
 
@@ -165,10 +167,125 @@ moves_beside()
 }
 # ANCHOR_END: asleep
 
+# bpf PROGRAM CMD…: bpftrace runs it, and has seen what CMD does
+bpf()
+{
+	require_command bpftrace
+	require_file /sys/kernel/btf/vmlinux
+	log "% bpftrace -e '$1'"
+	: > "$KLP_TMP/bpf"
+	# Appended: what was truncated would else begin with zeros.
+	bpftrace -q -B line -e "$1" >> "$KLP_TMP/bpf" 2>&1 &
+	on_exit bpf_ends $!
+	wait_for bpf_sees "${@:2}" || fail "bpftrace: $(cat "$KLP_TMP/bpf")"
+}
+
+bpf_sees()
+{
+	"$@" > /dev/null
+	[ -s "$KLP_TMP/bpf" ]
+}
+
+bpf_ends()
+{
+	! kill -INT "$1" 2> /dev/null || wait_for test ! -d "/proc/$1"
+}
+
+# Which function ran, they tell by how many bytes it wrote.
+BPF='fentry:vmlinux:cmdline_proc_show { printf("enter: %d bytes\n", args.m->count) } '
+BPF+='fexit:vmlinux:cmdline_proc_show { printf("leave: %d bytes\n", args.m->count) }'
+
+# A read of /proc/cmdline, as the programs see it.
+reads_cmdline()
+{
+	local bytes
+
+	: > "$KLP_TMP/bpf"
+	read_file /proc/cmdline
+	bytes=$((${#REPLY} + 1))
+	wait_for has_line "$KLP_TMP/bpf" "leave: $bytes bytes" || fail "$bytes bytes; seen: $(cat "$KLP_TMP/bpf")"
+	has_line "$KLP_TMP/bpf" "enter: 0 bytes" || fail "seen: $(cat "$KLP_TMP/bpf")"
+	show sed "s/ $OWN_BYTES bytes/ all its bytes/" "$KLP_TMP/bpf"
+}
+
+# ANCHOR: bpf
+bpf_first()
+{
+	bpf "$BPF" cat /proc/cmdline
+	reads_cmdline
+	load_lp test_klp_livepatch
+	reads_cmdline
+	disable_lp test_klp_livepatch
+	reads_cmdline
+	check_transcript tracers-bpf
+}
+
+bpf_later()
+{
+	load_lp test_klp_livepatch
+	bpf "$BPF" cat /proc/cmdline
+	reads_cmdline
+	disable_lp test_klp_livepatch
+	reads_cmdline
+}
+# ANCHOR_END: bpf
+
+uprobes()
+{
+	bpf 'uretprobe:libc:read /comm == "cat"/ { printf("read() = %d\n", retval) }' cat /proc/cmdline
+}
+
+faulter_is_in()
+{
+	read_file "/proc/$FAULTER/stack" && [[ $REPLY == *handle_userfault* && $REPLY == *livepatch.vmlinux.*waitid* ]]
+}
+
+# Its state, and what of its stack counts here.
+where()
+{
+	sed -E 's/^[^)]*\) (.).*/the task: state \1/' "/proc/$FAULTER/stat"
+	sed -E -n 's/^(\[.*\] )?(handle_userfault|asm_exc_page_fault|livepatch[^+]*).*/\2/p' "/proc/$FAULTER/stack"
+}
+
+# ANCHOR: fault
+# The core sees through a page fault to what the task came from, and its fake signal does not end the fault: the task tries
+# again and again from then on.
+page_fault()
+{
+	require_config CONFIG_USERFAULTFD
+	load_lp syscall_compat
+	"$KLP_DIR/fault.py" "$KLP_TMP/go" > "$KLP_TMP/said" &
+	FAULTER=$!
+	wait_for faulter_is_in || fail "no fault in waitid(): $(cat "$KLP_TMP/said" "/proc/$FAULTER/stack")"
+	load_lp test_klp_livepatch
+	disable_lp test_klp_livepatch
+	! log_has '^livepatch: signaling remaining tasks$' || fail "the fault of another function held it up"
+
+	log_mark
+	show where
+	write_file "$KLP_SYSFS/syscall_compat/enabled" 0
+	wait_for log_has '^livepatch: signaling remaining tasks$' || fail "nobody was signaled"
+	expect_stalled syscall_compat
+	show where
+	log "# the page is there"
+	: > "$KLP_TMP/go"
+	wait_for test ! -e "$KLP_SYSFS/syscall_compat" || fail "it is held up all the same: $(stuck_tasks)"
+	wait "$FAULTER" || fail "fault.py: $(cat "$KLP_TMP/said")"
+	show tail -n 1 "$KLP_TMP/said"
+	check_transcript tracers-fault syscall_compat
+}
+# ANCHOR_END: fault
+
+read_file /proc/cmdline
+OWN_BYTES=$((${#REPLY} + 1))
 ktap_case "kprobes first: entry and return of the old function are seen, its inside is not" kprobes_first
 ktap_case "the livepatch first: kprobes see the same" kprobes_later
 ktap_case "tracefs refuses a kprobe on a replacement in Rust" on_replacement
 ktap_case "the function graph tracer sees a replaced function, in both orders" graph_tracer
 ktap_case "a task asleep below a kretprobe holds nothing up" moves_beside kprobes
 ktap_case "a task asleep below the function graph tracer holds nothing up" moves_beside graph
+ktap_case "BPF's fentry and fexit first: they see whichever function runs" bpf_first
+ktap_case "the livepatch first: fentry and fexit see the same" bpf_later
+ktap_case "a task asleep below a uretprobe holds nothing up" moves_beside uprobes
+ktap_case "a task in a page fault holds up what it came from, and nothing else" page_fault
 ktap_finish
