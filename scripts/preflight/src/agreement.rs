@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::examine;
 use crate::facts::Facts;
@@ -171,7 +171,7 @@ pub fn load(
     busy.iter().for_each(|group| line("busy", group));
     others.chunks(1).for_each(|group| line("idle", group));
     for (name, text) in [("list", list.as_str()), ("try.py", TRY)] {
-        fs::write(dir.join(name), text).context("writing for the guest")?;
+        fs::write(dir.join(name), text)?;
     }
     let guest = xtask()?
         .args([

@@ -27,6 +27,18 @@ pub struct Answer {
     pub callers: BTreeSet<String>,
 }
 
+impl Answer {
+    /// Nobody can.
+    fn no(object: Object) -> Answer {
+        Answer {
+            can: false,
+            object,
+            source: None,
+            callers: BTreeSet::new(),
+        }
+    }
+}
+
 /// Prints what is known.
 pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
     let function = wish.function.as_str();
@@ -42,12 +54,7 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
     }
     let Some(code) = facts.code(&object)? else {
         say("no", &format!("this kernel has no module {object}"));
-        return Ok(Answer {
-            can: false,
-            object,
-            source: None,
-            callers: BTreeSet::new(),
-        });
+        return Ok(Answer::no(object));
     };
     let mut findings = Findings::default();
     let entry = Patched {
@@ -57,12 +64,7 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
     let symbols = code.symbols(function)?;
     if symbols.all == 0 && symbols.clones.is_empty() && sources.is_empty() {
         say("no", "neither a symbol nor a function of the source has this name: it is misspelt, or a macro makes it");
-        return Ok(Answer {
-            can: false,
-            object,
-            source: None,
-            callers: BTreeSet::new(),
-        });
+        return Ok(Answer::no(object));
     }
     findings::entry(&mut findings, facts, &code, &entry)?;
     let inlined = match symbols.all > symbols.code {
@@ -82,10 +84,8 @@ pub fn run(facts: &Facts, wish: &Wish, object: Option<&str>) -> Result<Answer> {
         grade, what, help, ..
     } in findings
     {
-        say(
-            if grade == Grade::Warning { "but" } else { "no" },
-            &format!("{what}; {help}"),
-        );
+        let word = if grade == Grade::Warning { "but" } else { "no" };
+        say(word, &format!("{what}; {help}"));
     }
     let callers = inlined.iter().flat_map(|inlined| inlined.into.keys());
     let callers = callers.map(|name| base(name).to_owned()).collect();

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs;
 
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use iced_x86::Decoder;
 use iced_x86::DecoderOptions;
 use iced_x86::FlowControl;
@@ -141,15 +141,14 @@ pub fn table(facts: &Facts) -> Result<String> {
     let mut rows: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for folder in FOLDERS {
         let path = facts.source.join("arch/x86").join(folder);
-        let reading = || format!("reading {}", path.display());
-        for entry in fs::read_dir(&path).with_context(reading)? {
-            let file = entry.with_context(reading)?;
+        for entry in fs::read_dir(&path)? {
+            let file = entry?;
             let name = file.file_name().to_string_lossy().into_owned();
             // Thunks stand in the place of one instruction, and are no routines.
             if !name.ends_with(".S") || name.ends_with("_32.S") || name == "retpoline.S" {
                 continue;
             }
-            let source = fs::read_to_string(file.path()).with_context(reading)?;
+            let source = fs::read_to_string(file.path())?;
             for routine in source.lines().filter_map(routine) {
                 if let Some(verdict) = verdict(facts, &code, routine) {
                     let row = rows.entry((format!("{folder}/{name}"), verdict));

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use anyhow::Context;
 use anyhow::Result;
 use gimli::EndianSlice;
-use gimli::RunTimeEndian;
+use gimli::LittleEndian;
 use object::Object as _;
 use object::ObjectSection as _;
 use object::ObjectSymbol as _;
@@ -21,7 +21,7 @@ use crate::prototype::Pass;
 use crate::prototype::Prototype;
 use crate::prototype::Value;
 
-type Reader<'a> = gimli::RelocateReader<EndianSlice<'a, RunTimeEndian>, &'a Relocations>;
+type Reader<'a> = gimli::RelocateReader<EndianSlice<'a, LittleEndian>, &'a Relocations>;
 
 /// A `.ko` is not linked: each reference between its sections is a relocation.
 #[derive(Debug, Default)]
@@ -53,10 +53,6 @@ pub struct DebugInfo {
 }
 
 pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool, inlined: bool) -> Result<DebugInfo> {
-    let endian = match file.is_little_endian() {
-        true => RunTimeEndian::Little,
-        false => RunTimeEndian::Big,
-    };
     let load = |id: gimli::SectionId| -> Result<(Cow<'_, [u8]>, Relocations)> {
         let Some(section) = file.section_by_name(id.name()) else {
             return Ok(Default::default());
@@ -74,7 +70,7 @@ pub fn read(file: &File<'_>, wanted: impl Fn(&str) -> bool, inlined: bool) -> Re
     };
     let sections = gimli::DwarfSections::load(load)?;
     let dwarf = sections.borrow(|(data, relocations)| {
-        gimli::RelocateReader::new(EndianSlice::new(data, endian), relocations)
+        gimli::RelocateReader::new(EndianSlice::new(data, LittleEndian), relocations)
     });
     let mut info = DebugInfo::default();
     let mut units = dwarf.units();

@@ -13,7 +13,6 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,6 +24,7 @@ use anyhow::Context;
 use anyhow::Result;
 use btf_rs::Btf;
 use btf_rs::Type;
+use fs_err as fs;
 use walkdir::DirEntry;
 use walkdir::WalkDir;
 
@@ -91,8 +91,7 @@ pub struct Facts {
 
 /// What is kept in `dir` under `name`.
 pub fn read(dir: &Path, name: &str) -> Result<Vec<u8>> {
-    let file = dir.join(name);
-    fs::read(&file).with_context(|| format!("reading {}", file.display()))
+    Ok(fs::read(dir.join(name))?)
 }
 
 /// The same as text.
@@ -256,11 +255,7 @@ impl Facts {
             Some("xz") => "xz",
             Some("zst") => "zstd",
             Some("gz") => "gzip",
-            _ => {
-                return fs::read(&file)
-                    .map(Some)
-                    .with_context(|| format!("reading {}", file.display()))
-            }
+            _ => return Ok(Some(fs::read(&file)?)),
         };
         let unpacked = Command::new(unpack)
             .args(["--decompress", "--stdout"])
@@ -334,12 +329,12 @@ impl Code<'_> {
 /// Boots the kernel once; the folder is whole or not there.
 fn ask(dir: &Path) -> Result<()> {
     let parent = dir.parent().context("the facts have no folder")?;
-    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    fs::create_dir_all(parent)?;
     // Another checkout may ask at the same time.
     let aside = tempfile::tempdir_in(parent)
         .with_context(|| format!("creating a folder in {}", parent.display()))?;
     let aside = aside.path();
-    fs::write(aside.join("ask"), ASK).context("writing the guest's script")?;
+    fs::write(aside.join("ask"), ASK)?;
     eprintln!("asking the kernel for its functions, for once");
     let began = Instant::now();
     let status = xtask()?
@@ -358,9 +353,9 @@ fn ask(dir: &Path) -> Result<()> {
         bail!("the guest that was to tell of its functions ended with {status}");
     }
     let took = format!("{:.1}", began.elapsed().as_secs_f64());
-    fs::write(aside.join("took"), took).context("writing how long it took")?;
+    fs::write(aside.join("took"), took)?;
     let _ = fs::remove_dir_all(dir);
-    fs::rename(aside, dir).with_context(|| format!("writing {}", dir.display()))
+    Ok(fs::rename(aside, dir)?)
 }
 
 /// `module`'s file below `folder`, whatever it is packed by.

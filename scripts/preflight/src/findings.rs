@@ -34,30 +34,20 @@ pub enum Grade {
 }
 
 impl Grade {
+    pub const ALL: [Grade; 3] = [Warning, Refused, Wrong];
+
     /// The exit status; clean is 0.
     pub fn code(self) -> u8 {
-        match self {
-            Grade::Warning => 10,
-            Grade::Refused => 11,
-            Grade::Wrong => 12,
-        }
+        10 + self as u8
     }
 
     /// As a list has it.
     pub fn name(self) -> &'static str {
-        match self {
-            Grade::Warning => "warning",
-            Grade::Refused => "refused",
-            Grade::Wrong => "wrong",
-        }
+        ["warning", "refused", "wrong"][self as usize]
     }
 
     fn word(self) -> &'static str {
-        match self {
-            Grade::Warning => "warning",
-            Grade::Refused => "would be refused",
-            Grade::Wrong => "would crash or do nothing",
-        }
+        ["warning", "would be refused", "would crash or do nothing"][self as usize]
     }
 }
 
@@ -73,13 +63,8 @@ pub struct Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Finding {
-            grade,
-            symbol,
-            what,
-            help,
-        } = self;
-        write!(f, "{}: {symbol}: {what}; {help}", grade.word())
+        let word = self.grade.word();
+        write!(f, "{word}: {}: {}; {}", self.symbol, self.what, self.help)
     }
 }
 

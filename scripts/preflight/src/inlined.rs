@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,6 +19,7 @@ use std::process::Command;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 use object::Object as _;
 use object::ObjectSymbol as _;
 use serde::Deserialize;
@@ -102,7 +102,7 @@ pub fn of(
             break;
         }
     }
-    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    fs::create_dir_all(&dir)?;
     // Another may look for the same.
     let mut aside = tempfile::NamedTempFile::new_in(&dir).context("writing what was found")?;
     serde_json::to_writer(&mut aside, &found)?;
@@ -143,7 +143,7 @@ fn compile(file: &str) -> Result<(Vec<u8>, String)> {
     let make = env::var("KLP_MAKE").context("KLP_MAKE is not set: run it as `cargo xtask ask`")?;
     let dir = tempfile::tempdir().context("creating a folder for an object")?;
     let dir = dir.path();
-    fs::write(dir.join("Kbuild"), KBUILD).context("writing a Kbuild")?;
+    fs::write(dir.join("Kbuild"), KBUILD)?;
     let object = Path::new(file).with_extension("o");
     let folder = object.parent().unwrap_or(Path::new(""));
     let record = dir.join("record");
@@ -166,7 +166,7 @@ fn compile(file: &str) -> Result<(Vec<u8>, String)> {
         let error = said.lines().find(|line| line.contains("rror"));
         bail!("{file} does not compile: {}", error.unwrap_or(&said));
     }
-    let object = fs::read(dir.join(&object)).with_context(|| format!("reading {file}'s object"))?;
+    let object = fs::read(dir.join(&object))?;
     Ok((object, fs::read_to_string(record).unwrap_or_default()))
 }
 

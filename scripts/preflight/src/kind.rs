@@ -2,12 +2,12 @@
 
 //! `new NAME --kind KIND`: the sample that is nearest, under another name.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::bail;
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
+use regex::Regex;
 
 use crate::new::Sample;
 
@@ -26,17 +26,12 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
         bail!("there is no kind `{kind}`");
     };
     let folder = house.join("samples").join(old);
-    let reading = || format!("reading {}", folder.display());
     let mut files = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(reading)? {
-        let name = entry
-            .with_context(reading)?
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
+    for entry in fs::read_dir(&folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
         // A build in the folder leaves others.
         if is_source(&name) {
-            let text = fs::read_to_string(folder.join(&name)).with_context(reading)?;
+            let text = fs::read_to_string(folder.join(&name))?;
             files.push((name, text));
         }
     }
@@ -54,21 +49,19 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
         module.clone()
     };
     let mut names = vec![
-        ((*old).to_owned(), stem.to_owned()),
+        (word(old)?, stem.to_owned()),
         (
-            format!("module = \"{old_module}\""),
+            word(&format!("module = \"{old_module}\""))?,
             format!("module = \"{module}\""),
         ),
-        (old_module.clone(), last.clone()),
-        (first.clone(), module.clone()),
+        (word(&old_module)?, last.clone()),
+        (word(&first)?, module.clone()),
     ];
     for other in modules {
         let rest = other.strip_prefix(&old_module).unwrap_or(other);
         if other != old_module && other != first {
-            names.push((
-                other.to_owned(),
-                format!("{module}_{}", rest.trim_start_matches('_')),
-            ));
+            let new = format!("{module}_{}", rest.trim_start_matches('_'));
+            names.push((word(other)?, new));
         }
     }
     let with_first = |command| match has_versions {
@@ -79,7 +72,7 @@ pub fn sample(house: &Path, stem: &str, kind: &str) -> Result<Sample> {
     let made = if has_versions { &made[..] } else { &made[..1] };
     let renamed = |text: &str| {
         names.iter().fold(text.to_owned(), |text, (old, new)| {
-            replace_word(&text, old, new)
+            old.replace_all(&text, new.as_str()).into_owned()
         })
     };
     Ok(Sample {
@@ -110,20 +103,10 @@ fn is_source(name: &str) -> bool {
             && name != "klp_bindings.rs")
 }
 
-/// With `new` for `old`, but not in the midst of longer names.
-fn replace_word(text: &str, old: &str, new: &str) -> String {
-    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut done = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(old) {
-        let (before, found) = rest.split_at(at);
-        let after = &found[old.len()..];
-        done += before;
-        let alone = !done.ends_with(inside) && !after.starts_with(inside);
-        done += if alone { new } else { old };
-        rest = after;
-    }
-    done + rest
+/// Where this text stands, but not in the midst of longer names.
+fn word(text: &str) -> Result<Regex> {
+    let pattern = format!(r"\b{{start-half}}{}\b{{end-half}}", regex::escape(text));
+    Ok(Regex::new(&pattern)?)
 }
 
 #[cfg(test)]
@@ -133,9 +116,7 @@ mod tests {
     #[test]
     fn only_whole_names_are_replaced() {
         let text = "old old_v1 an_old old-y: old.o";
-        assert_eq!(
-            replace_word(text, "old", "new"),
-            "new old_v1 an_old new-y: new.o"
-        );
+        let renamed = word("old").unwrap().replace_all(text, "new");
+        assert_eq!(renamed, "new old_v1 an_old new-y: new.o");
     }
 }

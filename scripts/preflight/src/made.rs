@@ -4,7 +4,6 @@
 //! at, loaded and removed; and the livepatches among the modules. As KTAP, with a table of what `preflight` and the kernel say.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::iter;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -13,6 +12,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::agreement;
 use crate::agreement::Livepatch;
@@ -149,7 +149,7 @@ pub fn run(
     }
     let (each, sums) = agreement::tables(busy.iter().flatten().chain(&others));
     let file = dir.with_file_name("agreement.md");
-    fs::write(&file, each).context("writing the table")?;
+    fs::write(&file, each)?;
     sums.lines().for_each(|line| println!("# {line}"));
     println!("# each of them: {}\n1..{nr}", file.display());
     Ok(failed)
@@ -157,26 +157,29 @@ pub fn run(
 
 /// A place for samples, with an empty book.
 fn house(root: &Path, dir: &Path) -> Result<()> {
-    fs::create_dir_all(dir.join("book/src"))
-        .with_context(|| format!("creating {}", dir.display()))?;
-    fs::write(dir.join("book/src/SUMMARY.md"), "").context("writing a summary")?;
+    fs::create_dir_all(dir.join("book/src"))?;
+    fs::write(dir.join("book/src/SUMMARY.md"), "")?;
     symlink(root.join("shared"), dir.join("shared")).context("linking the crate")
 }
 
 /// Those that are made whatever the lot says, each built as its author does.
 fn alone(facts: &Facts, root: &Path, dir: &Path) -> Result<Vec<Made>> {
     house(root, dir)?;
+    let place = Place {
+        house: dir,
+        out: None,
+    };
     let mut named = Vec::new();
     for (object, function, callbacks, state) in ALWAYS {
         let wish = Wish::new(function, callbacks, state)?;
         let stem = format!("made-{}", named.len());
         let sample = recipe::sample(facts, &stem, &wish, &Object::new(object), None)?;
-        new::make(&Place::House(dir), &stem, sample)?;
+        new::make(&place, &stem, sample)?;
         named.push((stem, function.to_owned()));
     }
     for (kind, sample) in KINDS {
         let stem = format!("made-{kind}");
-        new::make(&Place::House(dir), &stem, kind::sample(root, &stem, kind)?)?;
+        new::make(&place, &stem, kind::sample(root, &stem, kind)?)?;
         named.push((stem, format!("the kind of {sample}")));
     }
     let built = named.into_iter().map(|(stem, of)| {
@@ -202,6 +205,10 @@ fn drawn(facts: &Facts, root: &Path, dir: &Path, count: usize, seed: usize) -> R
     let stride = iter::successors(Some(first), |at| Some((at + 10_007) % all.len()));
     let lot: Vec<&str> = stride.take(4 * count).map(|at| all[at]).collect();
     facts.definitions.find(&lot)?;
+    let place = Place {
+        house: dir,
+        out: None,
+    };
     let mut named = Vec::new();
     let mut folders = "# SPDX-License-Identifier: GPL-2.0\n\n".to_owned();
     for function in lot {
@@ -212,12 +219,12 @@ fn drawn(facts: &Facts, root: &Path, dir: &Path, count: usize, seed: usize) -> R
         let wish = Wish::new(function, "", false)?;
         // What has a prototype that Rust can pass on.
         if let Ok(sample) = recipe::sample(facts, &stem, &wish, &Object::Vmlinux, None) {
-            new::make(&Place::House(dir), &stem, sample)?;
+            new::make(&place, &stem, sample)?;
             folders += &format!("obj-m += samples/{stem}/\n");
             named.push((stem, function.to_owned()));
         }
     }
-    fs::write(dir.join("Kbuild"), folders).context("writing a Kbuild")?;
+    fs::write(dir.join("Kbuild"), folders)?;
     let built = build(dir).map_err(|error| format!("{error:#}"));
     let built = built.map(|modules| modules.with_file_name("own-lot").join("samples"));
     let made = named.into_iter().map(|(stem, of)| {

@@ -31,7 +31,6 @@ mod translate;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
@@ -40,6 +39,8 @@ use std::time::Duration;
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
+use thiserror::Error;
 
 use facts::Code;
 use facts::Facts;
@@ -68,14 +69,9 @@ fn main() -> ExitCode {
 }
 
 /// What was asked for makes no sense.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("{0}")]
 struct Usage(String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
     match words {
@@ -115,13 +111,8 @@ fn run(mut facts: Facts, words: &[&str]) -> Result<u8> {
 /// In the checkout, or in a folder that was named.
 fn place<'a>(root: &'a str, out: &'a str) -> Place<'a> {
     let house = Path::new(root);
-    match out {
-        "" => Place::House(house),
-        out => Place::Alone {
-            house,
-            out: Path::new(out),
-        },
-    }
+    let out = (!out.is_empty()).then(|| Path::new(out));
+    Place { house, out }
 }
 
 /// `cargo xtask` with the kernel that was chosen.
@@ -140,7 +131,7 @@ fn name(file: &str) -> &str {
 /// Looks at one module: its bytes, and what is wrong with it if it is a livepatch.
 fn examine(facts: &mut Facts, file: &str) -> Result<(Vec<u8>, Option<Vec<Finding>>)> {
     facts.look_beside(Path::new(file));
-    let bytes = fs::read(file).with_context(|| format!("reading {file}"))?;
+    let bytes = fs::read(file)?;
     let no_module = || Usage(format!("{file} is no module that can be read"));
     let findings = findings::of(facts, &bytes).with_context(no_module)?;
     Ok((bytes, findings))
@@ -155,8 +146,8 @@ fn preflight(facts: &mut Facts, files: &[&str], known: &str, json: bool) -> Resu
         let (_, mut findings) = examine(facts, file)?;
         let name = name(file);
         let known = known.get(name.trim_end_matches(".ko")).copied();
-        let grades = [Grade::Warning, Grade::Refused, Grade::Wrong];
-        let worst_known = grades.into_iter().find(|grade| known == Some(grade.name()));
+        let mut grades = Grade::ALL.into_iter();
+        let worst_known = grades.find(|grade| known == Some(grade.name()));
         if let Some(findings) = &mut findings {
             findings.retain(|finding| Some(finding.grade) > worst_known);
         }
@@ -193,7 +184,7 @@ fn listed(text: &str) -> BTreeMap<&str, &str> {
 /// Prints KTAP: is each livepatch clean but those in `list`, which has a line `MODULE GRADE …` for each? And what is said of those
 /// that are damaged?
 fn expect(facts: &mut Facts, list: &str, files: &[&str]) -> Result<u8> {
-    let text = fs::read_to_string(list).with_context(|| format!("reading {list}"))?;
+    let text = fs::read_to_string(list)?;
     let expected = listed(&text);
     let (mut failed, mut nr) = (0, 0);
     let mut case = |good: bool, name: String| {
@@ -226,7 +217,7 @@ fn expect(facts: &mut Facts, list: &str, files: &[&str]) -> Result<u8> {
     // The book's pages about trouble show it.
     let transcript = Path::new(list).with_file_name("expected/preflight.txt");
     if env::var_os("KLP_UPDATE_EXPECTED").is_some() {
-        fs::write(&transcript, &told).context("writing the transcript")?;
+        fs::write(&transcript, &told)?;
     }
     let same = fs::read_to_string(&transcript).is_ok_and(|expected| expected == told);
     case(same, format!("so says {}", transcript.display()));

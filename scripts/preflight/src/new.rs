@@ -3,14 +3,13 @@
 //! `new NAME FUNCTION [OBJECT]`: a livepatch of that function that changes nothing until its author does, with its test and its
 //! chapter; or, by `--kind`, the sample that is nearest under another name.
 
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
-use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::ask;
 use crate::facts::Facts;
@@ -30,11 +29,11 @@ pub struct Sample {
 }
 
 /// Where the parts of a sample go.
-pub enum Place<'a> {
-    /// Into the checkout, or what looks like it.
-    House(&'a Path),
-    /// Into a folder of its own, with what it needs of the checkout.
-    Alone { house: &'a Path, out: &'a Path },
+pub struct Place<'a> {
+    /// The checkout, or what looks like it.
+    pub house: &'a Path,
+    /// A folder of its own, with what it needs of the checkout.
+    pub out: Option<&'a Path>,
 }
 
 const TEST: &str = include_str!("../template/test.sh.in");
@@ -93,9 +92,8 @@ pub fn run(
 
 /// Makes the sample that is nearest to `kind`, under another name.
 pub fn of_kind(place: &Place<'_>, name: &str, kind: &str) -> Result<()> {
-    let (Place::House(house) | Place::Alone { house, .. }) = place;
     let stem = stem(name)?;
-    make(place, &stem, kind::sample(house, &stem, kind)?)?;
+    make(place, &stem, kind::sample(place.house, &stem, kind)?)?;
     tell(
         place,
         &stem,
@@ -107,13 +105,13 @@ pub fn of_kind(place: &Place<'_>, name: &str, kind: &str) -> Result<()> {
 /// Says what was made and what comes next.
 fn tell(place: &Place<'_>, stem: &str, first: &str) {
     let module = stem.replace('-', "_");
-    match place {
-        Place::House(_) => {
+    match place.out {
+        None => {
             println!("made samples/{stem}, selftests/test-{stem}.sh, book/src/samples/{stem}.md");
             println!("next: in samples/{stem} {first}, then");
             println!("  cargo xtask preflight {stem}\n  cargo xtask test {stem} --bless");
         }
-        Place::Alone { out, .. } => {
+        Some(out) => {
             println!("made {}, with the crate in klp", out.display());
             println!("next: in {module}.rs and beside it {first}, then, with what `cargo xtask kernel --make` prints behind `make`,");
             println!("  make\n  make test IMAGE=… KLP_UPDATE_EXPECTED=1");
@@ -141,9 +139,9 @@ pub fn fill(text: &str, words: &Words) -> String {
 /// Makes the files; nothing is overwritten, and what was half-made is removed.
 pub fn make(place: &Place<'_>, stem: &str, sample: Sample) -> Result<()> {
     let mut made = Vec::new();
-    let done = match place {
-        Place::House(house) => in_house(house, stem, sample, &mut made),
-        Place::Alone { house, out } => alone(house, out, stem, sample, &mut made),
+    let done = match place.out {
+        None => in_house(place.house, stem, sample, &mut made),
+        Some(out) => alone(place.house, out, stem, sample, &mut made),
     };
     if let Err(error) = done {
         for path in made.iter().rev() {
@@ -185,13 +183,10 @@ fn in_house(house: &Path, stem: &str, sample: Sample, made: &mut Vec<PathBuf>) -
     let chapter = house.join("book/src/samples").join(format!("{stem}.md"));
     write(&chapter, &fill(CHAPTER, &words), made)?;
     let summary = house.join("book/src/SUMMARY.md");
-    let text = fs::read_to_string(&summary).context("reading the book's summary")?;
+    let text = fs::read_to_string(&summary)?;
     let line = fill(&format!("  - [@title@](samples/{stem}.md)\n"), &words);
-    fs::write(
-        &summary,
-        text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1),
-    )
-    .context("writing the book's summary")
+    let text = text.replacen(AFTER_SAMPLES, &(line + AFTER_SAMPLES), 1);
+    Ok(fs::write(&summary, text)?)
 }
 
 fn alone(
@@ -241,20 +236,19 @@ fn write(path: &Path, text: &str, made: &mut Vec<PathBuf>) -> Result<()> {
         bail!("{} is there already", path.display());
     }
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        fs::create_dir_all(folder)?;
     }
     made.push(path.to_owned());
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    Ok(fs::write(path, text)?)
 }
 
 /// A file, or a folder with all that is in it.
 fn copy(from: &Path, to: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
-    let reading = || format!("reading {}", from.display());
     if !from.is_dir() {
-        return write(to, &fs::read_to_string(from).with_context(reading)?, made);
+        return write(to, &fs::read_to_string(from)?, made);
     }
-    for entry in fs::read_dir(from).with_context(reading)? {
-        let entry = entry.with_context(reading)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
         copy(&entry.path(), &to.join(entry.file_name()), made)?;
     }
     Ok(())

@@ -3,12 +3,12 @@
 //! The recipe of a function: its replacement goes on in the original, with the signature from the kernel's types.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::bail;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::facts::Facts;
 use crate::facts::Object;

@@ -2,11 +2,10 @@
 
 //! `translate FILE`: which functions a kernel patch changes, and what a livepatch can do of it. It reads; it writes no fix.
 
-use std::fs;
-
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use fs_err as fs;
 
 use crate::ask;
 use crate::facts::Facts;
