@@ -169,10 +169,8 @@ pub const ALL: [Invariant; 20] = [
         "a livepatch is refused with the errno of its pre_patch",
         "a failed pre_patch is no error",
         |e| {
-            let Action::Insmod(_, Some(_)) = e.action else {
-                return None;
-            };
-            Some(e.is_refused_by_pre_patch())
+            let refused = || e.is_refused_by_pre_patch();
+            matches!(e.action, Action::Insmod(_, Some(_))).then(refused)
         },
     ),
     on_edges(
@@ -180,10 +178,8 @@ pub const ALL: [Invariant; 20] = [
         "a target is refused with the errno of pre_patch, and the livepatches stay",
         "a refused target stays patched by others",
         |e| {
-            let Action::InsmodTarget(_, Some(_)) = e.action else {
-                return None;
-            };
-            Some(e.is_refused_by_pre_patch())
+            let refused = || e.is_refused_by_pre_patch();
+            matches!(e.action, Action::InsmodTarget(_, Some(_))).then(refused)
         },
     ),
     on_edges(

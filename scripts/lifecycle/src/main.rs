@@ -31,7 +31,7 @@ use graph::Graph;
 use walk::Walker;
 
 fn main() -> Result<()> {
-    let graph = graph::enumerate("")?;
+    let graph = graph::enumerate()?;
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {

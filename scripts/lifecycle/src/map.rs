@@ -169,7 +169,7 @@ mod tests {
     /// What the tour has recorded is what the machine says: without a kernel, so that neither changes alone.
     #[test]
     fn the_kept_map_is_that_of_the_machine() {
-        let graph = enumerate("").unwrap();
+        let graph = enumerate().unwrap();
         let mut logs = Logs::new();
         for (at, ways) in graph.ways.iter().enumerate() {
             for (nr, way) in ways.iter().enumerate() {

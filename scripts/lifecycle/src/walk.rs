@@ -29,16 +29,18 @@ use nix::unistd::gettid;
 use crate::graph::Graph;
 use crate::wanted::compare;
 use crate::wanted::is_of_the_machine;
+use crate::wanted::parked;
 use crate::wanted::wanted;
+use crate::wanted::SYSFS;
 use crate::world::Action;
 use crate::world::Patch;
+use crate::world::State;
 use crate::world::ALPHA;
 use crate::world::BETA;
 use crate::world::OBJECTS;
 use crate::world::OPEN;
 use crate::world::PATCHES;
 
-const SYSFS: &str = "/sys/kernel/livepatch";
 const CONTROL: &str = "/proc/dynamic_debug/control";
 
 /// The kernel tries a transition each second; of what takes longer something is wrong.
@@ -119,7 +121,7 @@ impl<'a> Walker<'a> {
             }
         }
         ensure!(
-            walker.seen() == wanted(&graph.states[0]),
+            walker.differs(&graph.states[0]).is_empty(),
             "something of ours is loaded already"
         );
         walker.lines();
@@ -238,32 +240,15 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// What sysfs and the targets show.
-    fn seen(&self) -> Vec<(String, String)> {
-        let mut seen = Vec::new();
-        for patch in PATCHES {
-            let (name, own) = (self.name(patch), patch.name());
-            seen.push((
-                format!("users of {own}"),
-                read(format!("/sys/module/{name}/refcnt")),
-            ));
-            for file in ["enabled", "transition", "replace", "stack_order"] {
-                seen.push((
-                    format!("{own}/{file}"),
-                    read(format!("{SYSFS}/{name}/{file}")),
-                ));
-            }
-            for object in OBJECTS {
-                let value = read(format!("{SYSFS}/{name}/{object}/patched"));
-                seen.push((format!("{own}/{object}/patched"), value));
-            }
+    /// In what the kernel is not as it is to be in that state.
+    fn differs(&self, state: &State) -> Vec<String> {
+        let mut differs = Vec::new();
+        for (what, path, value) in wanted(state, |patch| self.name(patch)) {
+            compare(&mut differs, &what, &value, &read(path));
         }
-        for target in [ALPHA, BETA] {
-            let name = OBJECTS[target];
-            seen.push((format!("/proc/{name}"), read(format!("/proc/{name}"))));
-        }
-        seen.push(("the parked task".to_owned(), self.parked_in()));
-        seen
+        let task = self.parked_in();
+        compare(&mut differs, "the parked task", parked(state), &task);
+        differs
     }
 
     /// The module in whose function the parked task sleeps.
@@ -289,7 +274,7 @@ impl<'a> Walker<'a> {
         let to = &self.graph.states[way.to];
         let before = PATCHES.map(|p| self.name(p));
         let errno = self.act(way.action).err();
-        let (wanted, start) = (wanted(to), Instant::now());
+        let start = Instant::now();
         // A module that is to be pinned is gone from the core when its folder is.
         let gone = way.shown.pinned.map(|p| before[p as usize].clone());
         if let (Some(name), Some(patch)) = (&gone, way.shown.pinned) {
@@ -298,10 +283,10 @@ impl<'a> Walker<'a> {
             }
             self.pinned[patch as usize] += 1;
         }
-        let mut seen = self.seen();
-        while seen != wanted && start.elapsed() < PATIENCE {
+        let mut shown = self.differs(to);
+        while !shown.is_empty() && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
-            seen = self.seen();
+            shown = self.differs(to);
         }
         let mut differs = Vec::new();
         let errno = errno.map_or("none".to_owned(), |e| format!("{e:?}"));
@@ -311,9 +296,7 @@ impl<'a> Walker<'a> {
             way.shown.errno.unwrap_or("none"),
             &errno,
         );
-        for ((what, wanted), (_, seen)) in wanted.iter().zip(&seen) {
-            compare(&mut differs, what, wanted, seen);
-        }
+        differs.extend(shown);
         if let Some(name) = gone {
             compare(
                 &mut differs,
