@@ -168,18 +168,16 @@ impl<'a> Unit<'a, '_> {
         let Some(file) = file else {
             return Ok(format!("line {line}"));
         };
-        let text = self.dwarf.attr_string(&self.unit, file.path_name())?;
-        let text = gimli::Reader::to_string_lossy(&text)?.into_owned();
-        Ok(format!(
-            "{}:{line}",
-            text.rsplit('/').next().unwrap_or(&text)
-        ))
+        let path = self.string(file.path_name())?;
+        Ok(format!("{}:{line}", crate::name(&path)))
     }
 
     fn text(&self, entry: &Entry<'a, '_>, attribute: gimli::DwAt) -> Result<String> {
-        let Some(value) = entry.attr_value(attribute)? else {
-            return Ok(String::new());
-        };
+        let value = entry.attr_value(attribute)?;
+        value.map_or(Ok(String::new()), |value| self.string(value))
+    }
+
+    fn string(&self, value: gimli::AttributeValue<Reader<'a>>) -> Result<String> {
         let text = self.dwarf.attr_string(&self.unit, value)?;
         Ok(gimli::Reader::to_string_lossy(&text)?.into_owned())
     }

@@ -75,16 +75,13 @@ pub struct Findings(pub Vec<Finding>);
 impl Findings {
     /// Adds one: what is wrong; what to do.
     fn say(&mut self, grade: Grade, symbol: &str, text: impl AsRef<str>) {
-        let (what, help) = text
-            .as_ref()
-            .split_once("; ")
-            .unwrap_or((text.as_ref(), ""));
-        let (symbol, what, help) = (symbol.to_owned(), what.to_owned(), help.to_owned());
+        let text = text.as_ref();
+        let (what, help) = text.split_once("; ").unwrap_or((text, ""));
         self.0.push(Finding {
             grade,
-            symbol,
-            what,
-            help,
+            symbol: symbol.to_owned(),
+            what: what.to_owned(),
+            help: help.to_owned(),
         });
     }
 }
@@ -112,14 +109,9 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
         .and_then(|v| v.split(' ').next())
         .unwrap_or("no kernel");
     if built_for != facts.release {
-        all.say(
-            Refused,
-            name,
-            format!(
-                "it was built for {built_for}; build it for {}",
-                facts.release
-            ),
-        );
+        let release = &facts.release;
+        let text = format!("it was built for {built_for}; build it for {release}");
+        all.say(Refused, name, text);
     }
     let mut others = Vec::new();
     let depends = get("depends").unwrap_or_default();
@@ -157,11 +149,9 @@ pub fn of(facts: &Facts, bytes: &[u8]) -> Result<Option<Vec<Finding>>> {
             }
         }
         if !one.has_new {
-            all.say(
-                Refused,
-                &symbol,
-                "nothing runs in its place; set new_func (klp_enable_patch() answers EINVAL)",
-            );
+            let text =
+                "nothing runs in its place; set new_func (klp_enable_patch() answers EINVAL)";
+            all.say(Refused, &symbol, text);
         }
         if let Some(other) = one.new.and_then(|new| calls::left_to(&image, new)) {
             all.say(Wrong, &symbol, format!("the replacement is left by a jump to {other}; no stack shows it while a task sleeps there, and the module may go: do something after the call"));
@@ -213,12 +203,11 @@ fn callbacks(all: &mut Findings, image: &Image<'_>, table: &Table) {
             all.say(Wrong, &symbol, format!("it waits for RTNL with klp_mutex held: {chain}; modules are loaded under RTNL and wait for klp_mutex: do it in the module's init, or in a work item"));
         }
         if let Some(chain) = reached.call(|name| KLP_MUTEX.contains(&name)) {
+            let text = "it waits for klp_mutex, which it holds";
             all.say(
                 Wrong,
                 &symbol,
-                format!(
-                    "it waits for klp_mutex, which it holds: {chain}; do it in the module's init"
-                ),
+                format!("{text}: {chain}; do it in the module's init"),
             );
         }
         let changes = (place == pre_patch || place == post_patch) && !table.has_states;
@@ -242,45 +231,34 @@ pub fn entry(all: &mut Findings, facts: &Facts, code: &Code<'_>, entry: &Patched
         false => replaced(entry, &symbols, is_blacklisted),
     };
     match refused {
-        Some(text) if entry.condition => all.say(
-            Warning,
-            &symbol,
-            text.replacen("; ", ", if its condition holds; ", 1),
-        ),
+        Some(text) if entry.condition => {
+            let text = text.replacen("; ", ", if its condition holds; ", 1);
+            all.say(Warning, &symbol, text);
+        }
         Some(text) => all.say(Refused, &symbol, text),
         None => {}
     }
     if let Some(address) = symbols.address.filter(|_| entry.redirect) {
         let own = |text| convention::own(facts, &text, address);
         if let Some(why) = facts.text()?.and_then(own) {
-            all.say(
-                Wrong,
-                &symbol,
-                format!(
-                    "{why}; that is no routine in the C calling convention: replace its callers"
-                ),
-            );
+            let what = "that is no routine in the C calling convention: replace its callers";
+            all.say(Wrong, &symbol, format!("{why}; {what}"));
         }
     }
     let clones = symbols.clones.join(", ");
     if !clones.is_empty() && symbols.code > 0 {
-        all.say(
-            Warning,
-            &symbol,
-            format!("{clones} stays as it is; some callers use that copy: replace them as well"),
-        );
+        let help = "some callers use that copy: replace them as well";
+        all.say(Warning, &symbol, format!("{clones} stays as it is; {help}"));
     }
     let old = code.prototype(&entry.function)?;
     // Debug information says `void f(void)` of every routine in assembly.
     if let Some(old) = old.filter(|old| symbols.traced > 0 || !old.is_bare()) {
         if let Some(differs) = entry.prototype.as_ref().and_then(|new| old.differs(new)) {
+            let old = old.c(&entry.function);
             all.say(
                 Wrong,
                 &symbol,
-                format!(
-                    "the replacement {differs}; it is `{}`",
-                    old.c(&entry.function)
-                ),
+                format!("the replacement {differs}; it is `{old}`"),
             );
         }
     }

@@ -180,38 +180,28 @@ fn value(btf: &Btf, id: u32, depth: usize) -> Value {
         Ok(this) if depth < DEEPEST => this,
         _ => return plain(Pass::Bytes(0), "?", "?"),
     };
-    let name = this
-        .as_btf_type()
-        .and_then(|t| btf.resolve_name(t).ok())
-        .unwrap_or_default();
+    let inner = this.as_btf_type();
+    let name = inner.and_then(|t| btf.resolve_name(t).ok());
+    let name = name.unwrap_or_default();
     let below = || {
-        value(
-            btf,
-            this.as_btf_type()
-                .and_then(BtfType::get_type_id)
-                .unwrap_or(0),
-            depth + 1,
-        )
+        let id = inner.and_then(BtfType::get_type_id);
+        value(btf, id.unwrap_or(0), depth + 1)
     };
     let bindings = format!("bindings::{name}");
+    let named = |kind: &str, pass| plain(pass, &format!("{kind} {name}"), &bindings);
     match &this {
         Type::Void => plain(Pass::Nothing, "void", "c_void"),
         Type::Int(int) if int.is_bool() => plain(Pass::Bool, &name, "bool"),
         Type::Int(int) => {
-            let rust = rust_number(&name, int.size(), int.is_signed());
-            plain(
-                Pass::Number(int.size(), Some(int.is_signed())),
-                &name,
-                &rust,
-            )
+            let (size, signed) = (int.size(), int.is_signed());
+            let rust = rust_number(&name, size, signed);
+            plain(Pass::Number(size, Some(signed)), &name, &rust)
         }
-        Type::Ptr(_) => pointer(btf, &this, &below()),
+        Type::Ptr(_) => pointer(btf, inner, &below()),
         Type::Const(_) => {
             let of = below();
-            Value {
-                text: format!("const {}", of.text),
-                ..of
-            }
+            let text = format!("const {}", of.text);
+            Value { text, ..of }
         }
         Type::Volatile(_) | Type::Restrict(_) | Type::TypeTag(_) | Type::DeclTag(_) => below(),
         Type::Typedef(_) => {
@@ -227,22 +217,12 @@ fn value(btf: &Btf, id: u32, depth: usize) -> Value {
                 ..of
             }
         }
-        Type::Struct(s) => plain(Pass::Bytes(s.size()), &format!("struct {name}"), &bindings),
-        Type::Union(u) => plain(Pass::Bytes(u.size()), &format!("union {name}"), &bindings),
-        Type::Enum(e) => plain(
-            Pass::Number(e.size(), None),
-            &format!("enum {name}"),
-            &bindings,
-        ),
-        Type::Enum64(e) => plain(
-            Pass::Number(e.size(), None),
-            &format!("enum {name}"),
-            &bindings,
-        ),
-        Type::Fwd(fwd) => {
-            let what = if fwd.is_union() { "union" } else { "struct" };
-            plain(Pass::Bytes(0), &format!("{what} {name}"), &bindings)
-        }
+        Type::Struct(s) => named("struct", Pass::Bytes(s.size())),
+        Type::Union(u) => named("union", Pass::Bytes(u.size())),
+        Type::Enum(e) => named("enum", Pass::Number(e.size(), None)),
+        Type::Enum64(e) => named("enum", Pass::Number(e.size(), None)),
+        Type::Fwd(fwd) if fwd.is_union() => named("union", Pass::Bytes(0)),
+        Type::Fwd(_) => named("struct", Pass::Bytes(0)),
         Type::Float(float) => plain(Pass::Bytes(float.size()), &name, "f64"),
         Type::FuncProto(_) => plain(Pass::Nothing, "void (*)()", "c_void"),
         _ => plain(Pass::Bytes(0), this.name(), "?"),
@@ -258,11 +238,8 @@ fn plain(pass: Pass, text: &str, rust: &str) -> Value {
     }
 }
 
-fn pointer(btf: &Btf, this: &Type, of: &Value) -> Value {
-    let target = this
-        .as_btf_type()
-        .and_then(|t| btf.resolve_chained_type(t).ok());
-    let mutable = match target {
+fn pointer(btf: &Btf, this: Option<&dyn BtfType>, of: &Value) -> Value {
+    let mutable = match this.and_then(|t| btf.resolve_chained_type(t).ok()) {
         Some(Type::Const(_)) => "const",
         _ => "mut",
     };
