@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::bail;
+use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
@@ -115,13 +116,14 @@ pub fn pages() -> PathBuf {
 fn check_pages(root: &Path) -> Result<()> {
     let checks = tidy::book_checks(root, &tidy::files(root)?)?;
     let complaints: Vec<String> = checks.into_iter().flat_map(|case| case.said).collect();
-    if complaints.is_empty() {
-        return Ok(());
-    }
-    bail!(Failure::Work(format!(
-        "the book would not tell the truth:\n{}",
-        complaints.join("\n")
-    )))
+    none("the book would not tell the truth", &complaints)
+}
+
+/// Each complaint is an error.
+fn none(what: &str, complaints: &[String]) -> Result<()> {
+    let said = || Failure::Work(format!("{what}:\n{}", complaints.join("\n")));
+    ensure!(complaints.is_empty(), said());
+    Ok(())
 }
 
 /// Each picture that a page includes, as its transcript makes it.
@@ -193,14 +195,7 @@ fn build(mut command: Command, pages: &Path) -> Result<()> {
             said.join("\n")
         )));
     }
-    let broken = links::broken(pages)?;
-    if !broken.is_empty() {
-        bail!(Failure::Work(format!(
-            "links of the book lead nowhere:\n{}",
-            broken.join("\n")
-        )));
-    }
-    Ok(())
+    none("links of the book lead nowhere", &links::broken(pages)?)
 }
 
 fn mdbook(root: &Path, verb: &str) -> Result<Command> {

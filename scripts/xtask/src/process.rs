@@ -113,27 +113,19 @@ impl Running {
         Ok((running, [Box::new(out), Box::new(err)]))
     }
 
-    /// Wait for the end, or until `deadline`; then the group is ended.
-    pub fn wait(&mut self, deadline: Option<Instant>) -> Result<ExitStatus> {
-        self.wait_meanwhile(deadline, || {})
+    /// Wait for the end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.wait_meanwhile(|| {})
     }
 
     /// The same; `meanwhile` is called now and then.
-    pub fn wait_meanwhile(
-        &mut self,
-        deadline: Option<Instant>,
-        mut meanwhile: impl FnMut(),
-    ) -> Result<ExitStatus> {
+    pub fn wait_meanwhile(&mut self, mut meanwhile: impl FnMut()) -> Result<ExitStatus> {
         let mut nap = Duration::from_millis(2);
         loop {
             let ended = self.child.try_wait();
             if let Some(status) = ended.with_context(|| format!("waiting for {}", self.name))? {
                 check_interrupted()?;
                 return Ok(status);
-            }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
-                self.end();
-                return Err(anyhow::Error::from(Failure::TimedOut).context(self.name.clone()));
             }
             meanwhile();
             thread::sleep(nap);
@@ -207,7 +199,7 @@ impl Drop for Running {
 
 /// Run `command` on our own standard streams and give its exit status.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
-    Running::spawn(command)?.wait(None)
+    Running::spawn(command)?.wait()
 }
 
 /// Run `command` and give its standard output; failure is an error that quotes standard error.
@@ -219,7 +211,7 @@ pub fn capture(command: &mut Command) -> Result<String> {
         said[stream].push('\n');
         Ok(())
     })?;
-    let status = child.wait(None)?;
+    let status = child.wait()?;
     let [out, err] = said;
     if !status.success() {
         bail!("{} ended with {status}: {}", line(command), err.trim());
@@ -239,7 +231,7 @@ pub fn logged(command: &mut Command, log: &Path, mut each: impl FnMut(&str)) -> 
         each(text);
         Ok(writeln!(file, "{text}")?)
     })?;
-    let status = child.wait(None)?;
+    let status = child.wait()?;
     if full && !status.success() {
         bail!(io::Error::from(Errno::ENOSPC));
     }

@@ -318,12 +318,8 @@ fn run_with(
         }
         Ok(writeln!(logs[stream], "{line}")?)
     })?;
-    let status = match in_time.then(|| child.wait(Some(deadline + OUTER_GRACE))) {
-        None => None,
-        Some(Ok(status)) => Some(status),
-        Some(Err(error)) if error.downcast_ref() == Some(&Failure::TimedOut) => None,
-        Some(Err(error)) => return Err(error),
-    };
+    // What has nothing more to say `timeout` ends, if need be.
+    let status = in_time.then(|| child.wait()).transpose()?;
     drop(child);
 
     let (output, exit) = split_status(&text);

@@ -92,7 +92,7 @@ pub fn download(packages: &[Package], dir: &Path) -> Result<()> {
     let title = format!("fetch {} {}", names.join(", "), packages[0].version);
     let mut progress = Progress::new(&title, Unit::Bytes, total, have().min(total));
     let status =
-        Running::spawn(&mut command)?.wait_meanwhile(None, || progress.set(have().min(total)))?;
+        Running::spawn(&mut command)?.wait_meanwhile(|| progress.set(have().min(total)))?;
     if !status.success() {
         drop(progress);
         return Err(explain(&fs::read_to_string(log)?));
