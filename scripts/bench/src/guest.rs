@@ -37,6 +37,7 @@ pub fn modules(amount: Amount) -> Result<PathBuf> {
     let said = output(&mut xtask(&[
         "build",
         "c-twins",
+        "lifecycle",
         "selftests",
         "raw-opener",
         "sysctl-update",
