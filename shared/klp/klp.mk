@@ -41,6 +41,14 @@ klp-bindgen-target := $(shell sed -n 's/^BINDGEN_TARGET_$(SRCARCH)[[:space:]]*:=
 klp-clang-flags := --target=$(klp-bindgen-target)
 endif
 
+# Where callbacks belong to states, by the kernel's headers, or by one that KLP_LIVEPATCH_H names in the place of
+# <linux/livepatch.h>: proposed/livepatch.h.
+klp-livepatch-h := $(or $(KLP_LIVEPATCH_H),$(wildcard $(srctree)/include/linux/livepatch*.h))
+ifneq ($(shell grep -l '^struct klp_state_callbacks {' /dev/null $(klp-livepatch-h)),)
+klp-cfg := --cfg klp_state_callbacks
+klp-clang-flags += $(addprefix -include ,$(KLP_LIVEPATCH_H)) -DKLP_STATE_CALLBACKS
+endif
+
 quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
       cmd_klp_bindgen = $(BINDGEN) $< $(klp-bindgen-common) $(klp-opaque) $(klp-flags) -o $@ -- \
 	$(filter-out $(klp-gcc-only) $(CC_FLAGS_LTO) -Wp$(comma)-MMD%,$(c_flags)) $(klp-clang-flags) -w -fno-builtin \
@@ -64,7 +72,7 @@ klp-on-demand := -Zcross-crate-inline-threshold=always
 klp-crate := $(or $(KLP_PREBUILT),$(obj))/libklp.rmeta
 
 quiet_cmd_klp_crate = RUSTC $(quiet_modtag) $@
-      cmd_klp_crate = $(rust_common_cmd) --crate-name klp $(klp-on-demand) -Zalways-encode-mir --emit=metadata=$@ $<
+      cmd_klp_crate = $(rust_common_cmd) --crate-name klp $(klp-cfg) $(klp-on-demand) -Zalways-encode-mir --emit=metadata=$@ $<
 
 $(obj)/libklp.rmeta: private part-of-module := y
 $(obj)/libklp.rmeta: $(KLP)/src/lib.rs $(obj)/klp_bindings.rs FORCE

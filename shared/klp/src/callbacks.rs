@@ -227,6 +227,7 @@ impl Ops {
                 post_patch: Some(WithRedirects::<T>::post_patch),
                 pre_unpatch: Some(WithRedirects::<T>::pre_unpatch),
                 post_unpatch: Some(WithRedirects::<T>::post_unpatch),
+                post_unpatch_enabled: cfg!(klp_state_callbacks),
                 ..NO_CALLBACKS
             },
             release: Some(|| {
@@ -244,6 +245,7 @@ impl Ops {
         Self {
             raw: bindings::klp_callbacks {
                 pre_patch: Some(aim_then_pre_patch::<T>),
+                post_unpatch_enabled: cfg!(klp_state_callbacks),
                 ..T::OPS.raw
             },
             release: T::OPS.release,

@@ -114,7 +114,7 @@ impl<S: State<Data: SystemChange>> Handover<S> {
     fn data<'a>(_obj: &'a Object) -> Option<&'a S::Data> {
         // SAFETY: Only a callback can fill or take the data, because it takes an `Object`. This is one, so no other one runs;
         // and the functions that it calls while the reference lives are given no object.
-        let data = unsafe { S::state().slot().get() };
+        let data = unsafe { S::state().slot()?.get() };
         data.map(Pin::get_ref)
     }
 

@@ -66,6 +66,8 @@ mod object;
 mod original;
 mod param;
 mod patch;
+#[cfg(klp_state_callbacks)]
+mod per_state;
 #[cfg(all(CONFIG_KPROBES, any(CONFIG_X86_64, CONFIG_ARM64)))]
 mod redirect;
 mod saved;

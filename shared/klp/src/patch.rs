@@ -19,6 +19,8 @@ use kernel::{
     str::CStr, //
 };
 
+#[cfg(klp_state_callbacks)]
+use crate::per_state;
 use crate::{
     bindings,
     callbacks::Ops,
@@ -142,6 +144,8 @@ impl<const N: usize> Funcs<N> {
 /// One object to patch: `struct klp_object`.
 pub struct ObjectEntry {
     raw: bindings::klp_object,
+    #[cfg(klp_state_callbacks)]
+    callbacks: bindings::klp_callbacks,
     /// Frees what its callbacks keep.
     release: Option<fn()>,
 }
@@ -162,13 +166,25 @@ impl ObjectEntry {
                 // SAFETY: As for `Func::END`.
                 ..unsafe { zeroed() }
             },
+            #[cfg(klp_state_callbacks)]
+            callbacks: Ops::NONE.raw,
             release: None,
         }
     }
 
     /// The same object, with the callbacks of `ops`.
+    #[cfg(not(klp_state_callbacks))]
     pub const fn with_ops(mut self, ops: Ops) -> Self {
         self.raw.callbacks = ops.raw;
+        self.release = ops.release;
+        self
+    }
+
+    /// The same object, with the callbacks of `ops`.
+    #[cfg(klp_state_callbacks)]
+    pub const fn with_ops(mut self, ops: Ops) -> Self {
+        per_state::check_object(&self.raw, &ops.raw);
+        self.callbacks = ops.raw;
         self.release = ops.release;
         self
     }
@@ -181,6 +197,8 @@ impl ObjectEntry {
 #[repr(C)]
 pub struct Patch<const N: usize> {
     raw: UnsafeCell<bindings::klp_patch>,
+    #[cfg(klp_state_callbacks)]
+    vmlinux: per_state::OfVmlinux,
     objects: UnsafeCell<Table<N>>,
     release: [Option<fn()>; N],
 }
@@ -202,16 +220,25 @@ impl<const N: usize> Patch<N> {
         // SAFETY: As for `Func::END`.
         let mut objects: [bindings::klp_object; N] = unsafe { zeroed() };
         let mut release = [None; N];
+        #[cfg(klp_state_callbacks)]
+        let mut vmlinux = Ops::NONE.raw;
         let mut i = 0;
         while i < N {
             // SAFETY: The entry is valid; nothing in it has drop glue, so that a copy does no harm.
             objects[i] = unsafe { core::ptr::read(&entries[i].raw) };
             release[i] = entries[i].release;
+            #[cfg(klp_state_callbacks)]
+            if entries[i].raw.name.is_null() {
+                // SAFETY: As above.
+                vmlinux = unsafe { core::ptr::read(&entries[i].callbacks) };
+            }
             i += 1;
         }
         Self {
             // SAFETY: As for `Func::END`.
             raw: UnsafeCell::new(unsafe { zeroed() }),
+            #[cfg(klp_state_callbacks)]
+            vmlinux: per_state::OfVmlinux::new(vmlinux),
             objects: UnsafeCell::new(Table {
                 objects,
                 // SAFETY: As for `Func::END`.
@@ -223,6 +250,8 @@ impl<const N: usize> Patch<N> {
 
     /// The same patch, which modifies the system states in `states`.
     pub const fn with_states<S: StateTable>(mut self, states: &'static S) -> Self {
+        #[cfg(klp_state_callbacks)]
+        self.vmlinux.check_states::<S>();
         self.raw.get_mut().states = core::ptr::from_ref(states).cast_mut().cast();
         self
     }
@@ -248,6 +277,14 @@ impl<const N: usize> Patch<N> {
             (*raw).replace = replace;
             (*raw).objs = self.objects.get().cast();
         }
+        // The callbacks get back to the whole from what the core is given.
+        #[cfg(klp_state_callbacks)]
+        let raw = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: It is that of `self`, which is not enabled yet.
+        #[cfg(klp_state_callbacks)]
+        unsafe {
+            self.vmlinux.attach(raw)
+        };
         // SAFETY: `raw` is complete: its tables are terminated and live, as the patch itself, as long as the module.
         to_result(unsafe { bindings::klp_enable_patch(raw) })
     }

@@ -87,10 +87,11 @@ impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
     pub const fn new(id: c_ulong, version: c_uint) -> Self {
         assert!(id != 0, "the id of a system state must not be 0");
         // INVARIANT: There is no data.
+        let raw = raw_state(id, version);
+        #[cfg(klp_state_callbacks)]
         let raw = bindings::klp_state {
-            id,
-            version,
-            data: core::ptr::null_mut(),
+            is_shadow: size_of::<T>() != 0,
+            ..raw
         };
         Self(UnsafeCell::new(raw), PhantomData)
     }
@@ -98,7 +99,7 @@ impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
     /// The version of this patch.
     pub fn version(&self) -> u32 {
         // SAFETY: The field is never written.
-        unsafe { (*self.0.get()).version }
+        unsafe { version_of(self.0.get()) }
     }
 
     /// The data, or `None` while this patch has none. For replacement functions and callbacks alike.
@@ -106,22 +107,29 @@ impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
     /// The reference holds an RCU read-side critical section: **the caller must not sleep, nor fill or take the data, while
     /// it lives**.
     pub fn read(&self) -> Option<StateRef<'_, T>> {
-        self.slot().read()
+        // Where the slot is in a shadow variable, until the reference holds a section of its own.
+        #[cfg(klp_state_callbacks)]
+        let _guard = kernel::sync::rcu::read_lock();
+        self.slot()?.read()
     }
 
     /// Puts the data in; what was there before is dropped after a grace period of RCU. May sleep.
     ///
     /// A pre-patch callback that fails afterwards must [`take`](SystemState::take) the data itself: no other callback of that
     /// object runs.
-    pub fn fill(&self, _obj: &Object, data: impl Into<Pin<KBox<T>>>) {
+    pub fn fill(&self, obj: &Object, data: impl Into<Pin<KBox<T>>>) {
         // A callback is running, so `klp_mutex` serializes this with every other `fill` and `take`.
-        drop(self.slot().take());
-        self.slot().fill(data.into());
+        drop(self.take(obj));
+        #[cfg(klp_state_callbacks)]
+        self.make_slot();
+        if let Some(slot) = self.slot() {
+            slot.fill(data.into());
+        }
     }
 
     /// Takes the data out, after its readers have gone. Sleeps for a grace period of RCU when there is data.
     pub fn take(&self, _obj: &Object) -> Option<Pin<KBox<T>>> {
-        self.slot().take()
+        self.slot()?.take()
     }
 
     /// The same state in the latest patch that was enabled before this one: `klp_get_prev_state()`.
@@ -139,9 +147,26 @@ impl<T: FixedLayout + Send + Sync + 'static> SystemState<T> {
         Some(PreviousState(raw, PhantomData))
     }
 
-    pub(crate) fn slot(&self) -> &Slot<T> {
+    pub(crate) fn slot(&self) -> Option<&Slot<T>> {
         // SAFETY: `self` is valid.
         unsafe { slot_of(self.0.get()) }
+    }
+
+    /// Makes the shadow variable that the slot is in. The core frees it with the state.
+    #[cfg(klp_state_callbacks)]
+    fn make_slot(&self) {
+        let flags = kernel::bindings::GFP_KERNEL | 1 << kernel::bindings::___GFP_NOFAIL_BIT;
+        // SAFETY: `id` is never written. The memory is zeroed, which is an empty slot.
+        unsafe {
+            bindings::klp_shadow_get_or_alloc(
+                core::ptr::null_mut(),
+                (*self.0.get()).id,
+                size_of::<Slot<T>>(),
+                flags,
+                None,
+                core::ptr::null_mut(),
+            )
+        };
     }
 }
 
@@ -156,7 +181,7 @@ impl PreviousState<'_> {
     /// The version of that patch; never above the version of the patch in transition.
     pub fn version(&self) -> u32 {
         // SAFETY: By the type invariant.
-        unsafe { self.0.as_ref().version }
+        unsafe { version_of(self.0.as_ptr()) }
     }
 
     /// Takes the data over from that patch, which is left without. `None` if it has none, or other data than a `U` in its
@@ -170,8 +195,54 @@ impl PreviousState<'_> {
             return None;
         }
         // SAFETY: By the type invariant the state is valid; by the contract of `StateData` its data is a box of `U`.
-        unsafe { slot_of::<U>(self.0.as_ptr()) }.take()
+        unsafe { slot_of::<U>(self.0.as_ptr()) }?.take()
     }
+}
+
+/// A state without data.
+#[cfg(not(klp_state_callbacks))]
+const fn raw_state(id: c_ulong, version: c_uint) -> bindings::klp_state {
+    bindings::klp_state {
+        id,
+        version,
+        data: core::ptr::null_mut(),
+    }
+}
+
+/// A state without data. There are no versions: each is a state of its own, the first that of the id itself.
+#[cfg(klp_state_callbacks)]
+const fn raw_state(id: c_ulong, version: c_uint) -> bindings::klp_state {
+    assert!(
+        id >> 32 == 0,
+        "the id of a system state must have 32 bits: the version is above them"
+    );
+    bindings::klp_state {
+        id: id | ((version ^ 1) as c_ulong) << 32,
+        // SAFETY: All fields are integers, booleans and nullable pointers.
+        ..unsafe { core::mem::zeroed() }
+    }
+}
+
+/// The version of a state.
+///
+/// # Safety
+///
+/// `state` must be valid.
+#[cfg(not(klp_state_callbacks))]
+unsafe fn version_of(state: *const bindings::klp_state) -> u32 {
+    // SAFETY: By the duty of this function; the field is never written.
+    unsafe { (*state).version }
+}
+
+/// The version of a state, which [`raw_state`] has put into its id.
+///
+/// # Safety
+///
+/// `state` must be valid.
+#[cfg(klp_state_callbacks)]
+unsafe fn version_of(state: *const bindings::klp_state) -> u32 {
+    // SAFETY: By the duty of this function; the field is never written.
+    (unsafe { (*state).id } >> 32) as u32 ^ 1
 }
 
 /// The data of a state in the form of a slot.
@@ -179,11 +250,30 @@ impl PreviousState<'_> {
 /// # Safety
 ///
 /// `state` must be valid for `'a`, and its data null or a box of `T` that the state owns.
+#[cfg(not(klp_state_callbacks))]
 unsafe fn slot_of<'a, T: FixedLayout + Send + Sync + 'static>(
     state: *mut bindings::klp_state,
-) -> &'a Slot<T> {
+) -> Option<&'a Slot<T>> {
     // SAFETY: By the duty of this function; `Slot` is a transparent wrapper of an atomic pointer.
-    unsafe { &*(&raw mut (*state).data).cast() }
+    Some(unsafe { &*(&raw mut (*state).data).cast() })
+}
+
+/// The data of a state in the form of a slot, which is in a shadow variable of the state's id and of no object.
+///
+/// # Safety
+///
+/// `state` must be valid, and its shadow variable be that of states with data of `T`. A callback must be running for `'a`, or
+/// an RCU read-side critical section.
+#[cfg(klp_state_callbacks)]
+unsafe fn slot_of<'a, T: FixedLayout + Send + Sync + 'static>(
+    state: *mut bindings::klp_state,
+) -> Option<&'a Slot<T>> {
+    // SAFETY: By the duty of this function: the core frees the variable behind the last callback, after a grace period.
+    unsafe {
+        bindings::klp_shadow_get(core::ptr::null_mut(), (*state).id)
+            .cast::<Slot<T>>()
+            .as_ref()
+    }
 }
 
 /// The entry that ends a table of states.
@@ -197,11 +287,7 @@ unsafe impl Sync for StatesEnd {}
 impl StatesEnd {
     /// The entry.
     #[doc(hidden)]
-    pub const END: Self = Self(bindings::klp_state {
-        id: 0,
-        version: 0,
-        data: core::ptr::null_mut(),
-    });
+    pub const END: Self = Self(raw_state(0, 1));
 }
 
 /// The states of a patch; [`livepatch!`](crate::livepatch!) implements it.
