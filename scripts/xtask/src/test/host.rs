@@ -51,7 +51,7 @@ const fn host(name: &'static str, guess: u64, cargo: bool, kernel: bool) -> Host
     }
 }
 
-pub const ALL: [Host; 12] = [
+pub const ALL: [Host; 13] = [
     host("fmt", 10, false, false),
     host("tidy", 10, false, false),
     host("shellcheck", 60, false, false),
@@ -59,6 +59,7 @@ pub const ALL: [Host; 12] = [
     host("clippy", 200, true, true),
     host("doc", 60, true, true),
     host("refused", 120, false, true),
+    host("proposed", 90, false, true),
     host("book", 400, true, true),
     host("preflight", 140, false, true),
     host("made", 300, false, true),
@@ -94,7 +95,7 @@ pub fn run(args: &KernelArgs, name: &str) -> Result<Suite> {
         "preflight" => ktap_cases(&mut packages::preflight_expected(args)?, &log)?,
         "made" => ktap_cases(&mut packages::made(args)?, &log)?,
         "story" => demo::stories(args)?,
-        "refused" => refused(args, &log)?,
+        "refused" | "proposed" => compiled(args, name, &log)?,
         "series" => series::cases(args)?,
         _ => the_book(args, &log)?,
     };
@@ -145,11 +146,11 @@ fn the_book(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// What must not compile does not.
-fn refused(args: &KernelArgs, log: &Path) -> Result<Vec<Case>> {
+/// What must not compile does not: the crate's own script in the folder `name`.
+fn compiled(args: &KernelArgs, name: &str, log: &Path) -> Result<Vec<Case>> {
     let kernel = Kernel::ensure(args)?;
     let make = kernel.make();
-    let mut command = Command::new(paths::root().join("shared/klp/refused/check"));
+    let mut command = Command::new(paths::root().join(format!("shared/klp/{name}/check")));
     command
         .args(make.get_args())
         .arg(kbuild::prebuilt(&kernel)?);
