@@ -138,8 +138,8 @@ pub enum Command {
     Rules,
     /// Write the crate as patches against the kernel's own tree, and apply and check them
     ///
-    /// They are in target/series. --kernel-source names another tree to write them against. `test series` then builds each patch
-    /// alone, boots a kernel of all of them, and runs the tests of the samples on it.
+    /// They are in target/series. --kernel with a release of Debian's, or --kernel-source, names another tree to write them against.
+    /// `test series` then builds each patch alone, boots a kernel of all of them, and runs the tests of the samples on it.
     Series,
     /// Check that samples, chapters, tests and transcripts belong together
     Tidy,

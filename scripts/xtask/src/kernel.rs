@@ -239,11 +239,14 @@ fn free_space() -> Result<u64> {
     Ok(stat.blocks_available() as u64 * stat.fragment_size() as u64)
 }
 
-/// A kernel's source, unpacked: that of the stock kernel, or what `--kernel-source` names.
+/// A kernel's source, unpacked: that of the image that was chosen, or what `--kernel-source` names.
 pub fn source_tree(args: &KernelArgs) -> Result<PathBuf> {
-    with_space(|| {
-        let known = source::Source::known(args.source.as_deref())?;
-        Ok(fetching(|| debug::unpacked(known))?.dir)
+    with_space(|| match (args.choice(), args.source.as_deref()) {
+        (Choice::Image(release), None) => Ok(fetching(|| stock::fetch(release.as_deref()))?.1),
+        (_, named) => {
+            let known = source::Source::known(named)?;
+            Ok(fetching(|| debug::unpacked(known))?.dir)
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 //! `cargo xtask series`: the crate as patches against the kernel's own tree, out of the files that modules are built of here.
 //!
 //! In `target/series/` are the patches, a copy of the kernel's source with the series applied, the repository that the patches
-//! come from, and a build; all of that of another source in a folder of its version below.
+//! come from, and a build; all of that of another kernel in a folder of its version below.
 
 mod built;
 mod recipe;
@@ -21,6 +21,7 @@ use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
 
+use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::error::Failure;
 use crate::kernel;
@@ -197,7 +198,7 @@ impl Tree {
     fn prepare(args: &KernelArgs, series: &Series) -> Result<Tree> {
         let source = kernel::source_tree(args)?;
         let mut dir = paths::target().join("series");
-        if args.source.is_some() {
+        if args.choice() != Choice::Image(None) {
             dir.push(kernel::source_version(&source).context("a source without a version")?);
         }
         let tree = Tree {
