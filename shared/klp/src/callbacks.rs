@@ -37,15 +37,20 @@ use crate::{
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use klp::Callbacks;
+///
 /// struct Announce;
 ///
 /// #[vtable]
-/// impl klp::Callbacks for Announce {
+/// impl Callbacks for Announce {
 ///     fn post_patch(obj: &klp::Object) {
 ///         pr_info!("post_patch: {obj}\n");
 ///     }
 /// }
+///
+/// assert!(Announce::HAS_POST_PATCH);
+/// assert!(!Announce::HAS_PRE_PATCH);
 /// ```
 ///
 /// [`post_patch`]: Callbacks::post_patch
@@ -94,7 +99,11 @@ pub trait Callbacks: 'static {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use kernel::sync::atomic::{Atomic, Relaxed};
+///
+/// static LIMIT: Atomic<i32> = Atomic::new(100);
+///
 /// struct RaiseLimit;
 ///
 /// #[vtable]
@@ -102,11 +111,11 @@ pub trait Callbacks: 'static {
 ///     type State = i32; // the old limit
 ///
 ///     fn pre_patch(_obj: &klp::Object) -> impl PinInit<i32, Error> {
-///         Ok(limit::swap(1000))
+///         Ok(LIMIT.xchg(1000, Relaxed))
 ///     }
 ///
 ///     fn post_unpatch(_obj: &klp::Object, old: Pin<KBox<i32>>) {
-///         limit::swap(*old);
+///         LIMIT.store(*old, Relaxed);
 ///     }
 /// }
 /// ```

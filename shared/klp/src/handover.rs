@@ -33,20 +33,45 @@ use crate::{
 ///
 /// # Examples
 ///
-/// ```ignore
-/// impl klp::SystemChange for Limit {
+/// ```
+/// use klp::SystemChange;
+/// use core::ops::RangeInclusive;
+/// use kernel::sync::atomic::{Atomic, Relaxed};
+///
+/// static LIMIT: Atomic<i32> = Atomic::new(100);
+///
+/// klp::fixed_layout! {
+///     #[derive(Default)]
+///     struct Limit {
+///         saved: klp::Saved<i32>,
+///     }
+/// }
+///
+/// // SAFETY: No patch keeps anything else in version 1 of this state.
+/// unsafe impl klp::StateData for Limit {
+///     const ID: usize = 0x6c69_6d00;
+///     const VERSIONS: RangeInclusive<u32> = 1..=1;
+/// }
+///
+/// impl SystemChange for Limit {
 ///     fn save(_before: Option<u32>) -> impl PinInit<Self, Error> {
 ///         Ok(Limit::default())
 ///     }
 ///
 ///     fn apply(&self) {
-///         self.saved.change(limit(), 100, 1000);
+///         self.saved.change(&LIMIT, 100, 1000);
 ///     }
 ///
 ///     fn revert(&self) {
-///         self.saved.give_back(limit());
+///         self.saved.give_back(&LIMIT);
 ///     }
 /// }
+///
+/// let limit = Limit::default();
+/// limit.apply();
+/// assert_eq!(LIMIT.load(Relaxed), 1000);
+/// limit.revert();
+/// assert_eq!(LIMIT.load(Relaxed), 100);
 /// ```
 pub trait SystemChange: StateData {
     /// Makes the data, and changes nothing: the transition may still be reversed. `before` is the version of the patch that has

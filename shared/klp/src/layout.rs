@@ -49,15 +49,18 @@ unsafe impl<T: FixedLayout> FixedLayout for SpinLock<T> {}
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
 /// klp::fixed_layout! {
 ///     /// What the limits were.
 ///     #[derive(Default)]
 ///     pub(crate) struct Limits {
-///         read: u32,
+///         read: u16,
 ///         written: u32,
 ///     }
 /// }
+///
+/// assert_eq!(core::mem::offset_of!(Limits, read), 0);
+/// assert_eq!(core::mem::offset_of!(Limits, written), 4);
 /// ```
 #[macro_export]
 macro_rules! fixed_layout {

@@ -94,6 +94,13 @@ kernel_ops! {
 }
 
 /// A number from `MIN` to `MAX`; [`param!`](crate::param!) makes one of `u32 in MIN..=MAX`.
+///
+/// # Examples
+///
+/// ```
+/// let percent = klp::Bounded::<0, 100>::new::<50>();
+/// assert_eq!(percent.value(), 50);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);

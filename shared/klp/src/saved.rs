@@ -24,10 +24,21 @@ use crate::FixedLayout;
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use kernel::sync::atomic::{Atomic, Relaxed};
+///
+/// let limit = Atomic::new(100);
 /// let saved = klp::Saved::<i32>::default();
-/// saved.change(limit(), 100, 1000); // in pre_patch or post_patch
-/// saved.give_back(limit()); // in pre_unpatch or post_unpatch
+/// assert!(saved.change(&limit, 100, 1000)); // in pre_patch or post_patch
+/// assert_eq!(limit.load(Relaxed), 1000);
+/// assert_eq!(saved.give_back(&limit), Some(100)); // in pre_unpatch or post_unpatch
+/// assert_eq!(limit.load(Relaxed), 100);
+///
+/// // What is somebody's choice stays.
+/// limit.store(50, Relaxed);
+/// assert!(!saved.change(&limit, 100, 1000));
+/// assert_eq!(saved.give_back(&limit), None);
+/// assert_eq!(limit.load(Relaxed), 50);
 /// ```
 #[repr(C)]
 pub struct Saved<T: AtomicType> {

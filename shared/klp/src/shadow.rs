@@ -72,19 +72,32 @@ use crate::{
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use kernel::{
+///     bindings,
+///     sync::atomic::{Atomic, Relaxed}, //
+/// };
+///
 /// // SAFETY: The id belongs to this family of patches, which has never used it for anything but
 /// // a bare counter.
 /// static OPENED: klp::Shadow<bindings::inode, Atomic<u64>> =
 ///     unsafe { klp::Shadow::new(0x6f70_656e) };
+/// # let inode = core::ptr::dangling();
 ///
 /// // In the replacement of the function that opens one; `GFP_ATOMIC` where it may not sleep:
 /// if let Ok(opened) = OPENED.get_or_alloc(inode, GFP_KERNEL, Atomic::new(0)) {
 ///     opened.fetch_add(1, Relaxed);
 /// }
+/// assert_eq!(OPENED.get(inode).map(|opened| opened.load(Relaxed)), Some(1));
 ///
 /// // In the replacement of the function that frees the inode:
 /// OPENED.free(inode);
+/// assert!(OPENED.get(inode).is_none());
+///
+/// // The error of what initializes it comes back, and nothing is attached.
+/// let refused = Err::<Atomic<u64>, Error>(EBUSY);
+/// assert_eq!(OPENED.get_or_alloc(inode, GFP_KERNEL, refused).err(), Some(EBUSY));
+/// assert!(OPENED.get(inode).is_none());
 ///
 /// // In the post-unpatch callback:
 /// OPENED.free_all();

@@ -30,7 +30,14 @@ use kernel::{
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use kernel::{
+///     fmt,
+///     sync::atomic::{Atomic, Relaxed}, //
+/// };
+///
+/// static PENDING: Atomic<u32> = Atomic::new(0);
+///
 /// struct Pending;
 ///
 /// #[vtable]
@@ -42,11 +49,10 @@ use kernel::{
 ///     }
 /// }
 ///
-/// klp::livepatch! {
-///     // …
-///     files: "my_patch" [Pending], // /sys/kernel/my_patch/pending
-///     // …
-/// }
+/// // `files: "my_patch" [Pending]` of a livepatch does the same: /sys/kernel/my_patch/pending.
+/// // SAFETY: The folder is dropped here.
+/// drop(unsafe { klp::Folder::new(c"my_patch") }?.with::<Pending>()?);
+/// # Ok::<(), Error>(())
 /// ```
 #[vtable]
 pub trait Attribute: 'static {
