@@ -29,7 +29,8 @@ pub struct Cli {
 #[derive(Args, Clone)]
 pub struct KernelArgs {
     /// Which kernel: `stock`, Debian's image that this was tested with; `debug`, a small one with the kernel's checkers,
-    /// built here; a release of Debian's, as `uname -r` says it; or the folder in which you have built one
+    /// built here; `arm64`, a small one for that architecture, built here too (after `scripts/setup arm64`); a release of
+    /// Debian's, as `uname -r` says it; or the folder in which you have built one
     #[arg(
         long,
         env = "KDIR",
@@ -40,7 +41,7 @@ pub struct KernelArgs {
     )]
     pub kernel: String,
 
-    /// Build the debug kernel from this source tree or tarball
+    /// Build the debug kernel, or arm64's, from this source tree or tarball
     #[arg(long = "kernel-source", value_name = "PATH", global = true)]
     pub source: Option<PathBuf>,
 
@@ -55,6 +56,7 @@ pub enum Choice {
     /// An image of Debian's, unmodified; without a name the one that this was tested with.
     Image(Option<String>),
     Debug,
+    Arm64,
     /// Somebody has built it in this folder.
     Dir(PathBuf),
 }
@@ -73,6 +75,7 @@ impl KernelArgs {
         match self.kernel.as_str() {
             _ if self.debug => Choice::Debug,
             "debug" => Choice::Debug,
+            "arm64" => Choice::Arm64,
             "stock" if self.source.is_some() => Choice::Debug,
             "stock" => Choice::Image(None),
             // `7.2.12+deb13-amd64`; a folder of such a name is called ./7.2.12…

@@ -42,8 +42,8 @@ pub use stock::tested;
 /// The source of `core`, from which the kernel builds its own.
 const RUST_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
 
-/// What a build directory has to boot.
-const IMAGE: &str = "arch/x86/boot/bzImage";
+/// What `make` is told where it does not build for x86-64.
+const ARM64: &str = "ARCH=arm64";
 
 /// What building takes, beside the source: seen 1.2 GiB, and some room.
 const BUILD_SPACE: u64 = 3 << 29;
@@ -71,7 +71,7 @@ impl Kernel {
         let kernel = match args.choice() {
             Choice::Dir(dir) => return tree::check(&dir),
             Choice::Image(release) => stock::prepared(release.as_deref())?,
-            Choice::Debug => debug::prepared(args)?,
+            Choice::Debug | Choice::Arm64 => debug::prepared(args)?,
         };
         kernel.ok_or_else(|| {
             error::host("this kernel is not prepared yet: `cargo xtask kernel` with the same options does it")
@@ -83,7 +83,7 @@ impl Kernel {
         match args.choice() {
             Choice::Dir(dir) => tree::check(&dir),
             Choice::Image(release) => stock::ensure(release.as_deref()),
-            Choice::Debug => debug::ensure(args),
+            Choice::Debug | Choice::Arm64 => debug::ensure(args),
         }
     }
 
@@ -99,6 +99,11 @@ impl Kernel {
     pub fn is_without(&self, option: &str) -> bool {
         let config = paths::read_lossy(&self.build.join(".config"));
         !config.contains(&format!("\nCONFIG_{option}="))
+    }
+
+    /// Whether it runs on arm64, and not on x86-64.
+    pub fn is_arm64(&self) -> bool {
+        self.make_args.iter().any(|arg| arg == ARM64)
     }
 
     /// The folder that keeps what this very build tells of itself.
@@ -140,6 +145,14 @@ impl Kernel {
 
 /// C compiled by the build root's LLVM.
 const LLVM: &str = "LLVM=-19";
+
+/// What a build directory has to boot.
+fn image(build: &Path, make_args: &[String]) -> PathBuf {
+    build.join(match make_args.iter().any(|arg| arg == ARM64) {
+        true => "arch/arm64/boot/Image",
+        false => "arch/x86/boot/bzImage",
+    })
+}
 
 /// What the build root's rustc says of itself.
 fn rustc_version() -> Result<String> {

@@ -102,7 +102,7 @@ fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
     let mut command = Command::new("vng");
     command
         // In real time: somebody sits at it.
-        .args(vm::arguments(guest, kernel, vm::accel(kernel)?))
+        .args(vm::arguments(guest, kernel, vm::accel(kernel)?)?)
         .arg("--shell")
         .arg(&shell)
         .current_dir(paths::root());

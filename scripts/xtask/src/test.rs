@@ -81,8 +81,8 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
     if choice != Choice::Debug {
         found.push(on(args, "", true, &|_| true));
     }
-    // Of somebody's own kernel there is but one.
-    let may_debug = !matches!(choice, Choice::Dir(_));
+    // Of somebody's own kernel there is but one, and so of arm64's.
+    let may_debug = !matches!(choice, Choice::Dir(_) | Choice::Arm64);
     let all = choice == Choice::Debug || may_debug && guest::is_full();
     if all || may_debug && Kernel::resolve(&debug).is_ok() {
         let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());

@@ -185,8 +185,11 @@ impl Outcome {
 }
 
 /// virtme-ng's arguments for `guest` on `kernel`, whatever runs in it.
-pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Vec<String> {
-    let mut args: Vec<String> = Vec::new();
+pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Result<Vec<String>> {
+    let mut args = match kernel.is_arm64() {
+        true => of_arm64(kernel)?,
+        false => Vec::new(),
+    };
     let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
     add(&["--run", &kernel.image.to_string_lossy()]);
     if !kernel.is_without(NINE_P) {
@@ -205,7 +208,7 @@ pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Vec<String> {
         add(&["--network", "user", "--no-dhcp"]);
     }
     for folder in &guest.writable {
-        add(&[&format!("--rwdir={}", folder.display())]);
+        add(&[&format!("--rwdir={0}={0}", folder.display())]);
     }
     // An oops ends the guest: nothing after it can be believed.
     add(&["--append", "oops=panic"]);
@@ -216,7 +219,29 @@ pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Vec<String> {
     for word in &guest.append {
         add(&["--append", word]);
     }
-    args
+    Ok(args)
+}
+
+/// The files of a guest that cannot run the build root's programs: the tree that `scripts/setup arm64` makes, with
+/// checkout and cache where scripts look for them, and the kernel's modules.
+fn of_arm64(kernel: &Kernel) -> Result<Vec<String>> {
+    let cache = paths::cache()?;
+    let tree = cache.join("arm64");
+    if !tree.join("bin/sh").exists() {
+        return Err(error::host(
+            "the files of an arm64 guest are missing: ./scripts/setup arm64",
+        ));
+    }
+    let mut args = ["--arch", "arm64", "--root"].map(str::to_owned).to_vec();
+    args.push(tree.to_string_lossy().into_owned());
+    for folder in [&paths::root(), &cache] {
+        // Nothing can be made in the tree once it is the guest's.
+        fs::create_dir_all(tree.join(folder.strip_prefix("/")?))?;
+        args.push(format!("--rodir={0}={0}", folder.display()));
+    }
+    let modules = kernel.build.join("lib/modules");
+    args.push(format!("--rodir=/lib/modules={}", modules.display()));
+    Ok(args)
 }
 
 /// The script that the guest runs: the command, then its exit status where the host finds it.
@@ -291,7 +316,7 @@ fn run_with(
     let mut command = Command::new("timeout");
     command
         .args(["--kill-after=5", &limit, "vng"])
-        .args(arguments(guest, kernel, accel))
+        .args(arguments(guest, kernel, accel)?)
         // The kernel's log goes to standard error, all of it; on a terminal it would be in the way.
         .args(["--append", "ignore_loglevel", "--verbose", "--"])
         .arg(format!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The debug kernel: small, and with the kernel's own checkers. Built here from the source of Debian's image, or from one
+//! The debug kernel: small, and with the kernel's own checkers; and the one for arm64, as small. Built here from the source of Debian's image, or from one
 //! that the user names, out of `allnoconfig` and fragments; the configuration is checked, since Kconfig drops without a word what it
 //! cannot give.
 
@@ -18,7 +18,8 @@ use super::source;
 use super::source::Source;
 use super::stock;
 use super::Kernel;
-use super::IMAGE;
+use super::ARM64;
+use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::error;
 use crate::paths;
@@ -26,12 +27,10 @@ use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
 
-/// What the tests and the virtual machine ask for, then the checkers, in the form of a `.config`.
-const FRAGMENTS: [&str; 3] = [
-    "selftests/config",
-    "scripts/xtask/vm.config",
-    "scripts/xtask/debug.config",
-];
+/// What the tests and the virtual machine ask for, in the form of a `.config`; then the checkers, or what is arm64's.
+const FRAGMENTS: [&str; 2] = ["selftests/config", "scripts/xtask/vm.config"];
+const CHECKERS: &str = "scripts/xtask/debug.config";
+const OF_ARM64: &str = "scripts/xtask/arm64.config";
 
 /// Lines of talk of a build of our configuration, for the bar.
 const STEPS: u64 = 2050;
@@ -41,13 +40,21 @@ struct Plan {
     /// `None` while nothing was fetched yet.
     source: Option<Source>,
     fragments: String,
+    /// What `make` is told beside the compiler.
+    arch: &'static [&'static str],
 }
 
 impl Plan {
     fn of(args: &KernelArgs) -> Result<Plan> {
+        let (last, arch): (_, &[_]) = match args.choice() {
+            Choice::Arm64 => (OF_ARM64, &[ARM64]),
+            _ => (CHECKERS, &[]),
+        };
+        let [first, second] = FRAGMENTS;
         Ok(Plan {
             source: Source::known(args.source.as_deref())?,
-            fragments: fragments(&FRAGMENTS)?,
+            fragments: fragments(&[first, second, last])?,
+            arch,
         })
     }
 
@@ -70,19 +77,21 @@ impl Plan {
         let stamp: Value = serde_json::from_str(&stamp).ok()?;
         let says = |key: &str| stamp[key].as_str().map(str::to_owned);
         let build = dir.join("build");
+        let mut make_args = vec![super::LLVM.to_owned()];
+        make_args.extend(self.arch.iter().map(|&word| word.to_owned()));
         let kernel = Kernel {
             source: says("source")?.into(),
             key,
             release: says("release")?,
-            image: build.join(IMAGE),
-            make_args: vec![super::LLVM.to_owned()],
+            image: super::image(&build, &make_args),
+            make_args,
             build,
         };
         (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
     }
 }
 
-/// The debug kernel, if it is built.
+/// The debug kernel, or arm64's, if it is built.
 pub fn prepared(args: &KernelArgs) -> Result<Option<Kernel>> {
     Ok(Plan::of(args)?.finished())
 }
@@ -101,7 +110,7 @@ pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
         let dir = paths::cache()?.join("kernel").join(key);
         let _lock = super::building(&dir)?;
         if plan.finished().is_none() {
-            compile(&dir, &source_dir, &plan.fragments)?;
+            compile(&dir, &source_dir, &plan)?;
             let release = fs::read_to_string(dir.join("build/include/config/kernel.release"))?;
             // The source may be that of other kernels as well.
             let stamp = json!({"release": release.trim(), "source": source_dir});
@@ -121,15 +130,22 @@ pub fn unpacked(known: Option<Source>) -> Result<Source> {
 }
 
 /// Configure and build into `dir`.
-fn compile(dir: &Path, source: &Path, fragments: &str) -> Result<()> {
+fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if !dir.join("build").exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
-    configure(dir, source, fragments)?;
+    configure(dir, source, plan.arch, &plan.fragments)?;
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
-    let mut command = make(dir, source, &["bzImage", "modules"]);
+    let mut command = make(dir, source, plan.arch);
+    match plan.arch {
+        [] => command.args(["bzImage", "modules"]),
+        // A guest of another architecture cannot look for them in the build root.
+        _ => command
+            .args(["Image", "modules", "modules_install"])
+            .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display())),
+    };
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
         |error| {
@@ -144,11 +160,11 @@ fn compile(dir: &Path, source: &Path, fragments: &str) -> Result<()> {
 }
 
 /// `make` for a kernel of `source` in `dir`.
-pub fn make(dir: &Path, source: &Path, targets: &[&str]) -> Command {
+pub fn make(dir: &Path, source: &Path, words: &[&str]) -> Command {
     let build = dir.join("build");
     let mut command = super::make(&build, Some(source), &[super::LLVM.to_owned()]);
     command
-        .args(targets)
+        .args(words)
         .env("KBUILD_BUILD_USER", "livepatch")
         .env("KBUILD_BUILD_HOST", "cookbook");
     command
@@ -168,13 +184,13 @@ pub fn fragments(names: &[&str]) -> Result<String> {
 }
 
 /// Make `.config` from `fragments`, and check that it gives everything they ask for.
-pub fn configure(dir: &Path, source: &Path, fragments: &str) -> Result<()> {
+pub fn configure(dir: &Path, source: &Path, arch: &[&str], fragments: &str) -> Result<()> {
     fs::create_dir_all(dir.join("build"))?;
     let file = dir.join("all.config");
     fs::write(&file, fragments)?;
     let log = dir.join("config.log");
-    let mut command = make(dir, source, &["allnoconfig"]);
-    command.env("KCONFIG_ALLCONFIG", &file);
+    let mut command = make(dir, source, arch);
+    command.arg("allnoconfig").env("KCONFIG_ALLCONFIG", &file);
     let (status, said) = process::transcript(&mut command, &log)?;
     if !status.success() {
         let complaint = said.iter().find(|line| line.contains("***"));
@@ -236,7 +252,8 @@ mod tests {
 
     #[test]
     fn the_fragments_ask_for_each_option_once() {
-        let text = fragments(&FRAGMENTS).unwrap();
+        let [first, second] = FRAGMENTS;
+        let text = fragments(&[first, second, CHECKERS]).unwrap();
         assert_eq!(parse(&text).len(), text.lines().count());
     }
 }

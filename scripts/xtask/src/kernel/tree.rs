@@ -10,7 +10,7 @@ use fs_err as fs;
 use super::debug;
 use super::digest;
 use super::Kernel;
-use super::IMAGE;
+use super::ARM64;
 use super::LLVM;
 use crate::error;
 
@@ -70,11 +70,11 @@ pub fn check(dir: &Path) -> Result<Kernel> {
         make_args.push(LLVM.to_owned());
     }
     if has("ARM64") {
-        make_args.push("ARCH=arm64".to_owned());
+        make_args.push(ARM64.to_owned());
     }
     Ok(Kernel {
         key: format!("{release}-{}", digest(&[&build.to_string_lossy()])),
-        image: build.join(IMAGE),
+        image: super::image(&build, &make_args),
         make_args,
         source: source.unwrap_or_else(|_| build.clone()),
         build,

@@ -38,14 +38,14 @@ pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
     let fragments = debug::fragments(&FRAGMENTS)?;
     let mut cases = Vec::new();
     series.git(&["checkout", "--quiet", "--force", "base"])?;
-    debug::configure(&series.dir, &series.linux, &fragments)?;
+    debug::configure(&series.dir, &series.linux, &[], &fragments)?;
     for nr in 1..=count {
         let commit = format!("applied~{}", count - nr);
         series.git(&["checkout", "--quiet", "--force", &commit])?;
         let name = format!("patch {nr} builds without a warning of rustc and clippy");
         cases.push(function_case(&name, build(series, "prepare"))?);
     }
-    debug::configure(&series.dir, &series.linux, &(fragments + SAMPLES))?;
+    debug::configure(&series.dir, &series.linux, &[], &(fragments + SAMPLES))?;
     cases.push(function_case(
         "the kernel builds",
         build(series, "bzImage modules"),

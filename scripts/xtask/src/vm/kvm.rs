@@ -23,7 +23,7 @@ const KVM_PROBE: Duration = Duration::from_secs(20);
 /// `/dev/kvm` may open, create a virtual machine, and never run it; so the first call boots a
 /// guest with a short time-out, and the cache folder remembers the answer.
 pub fn accel(kernel: &Kernel) -> Result<Accel> {
-    if access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
+    if kernel.is_arm64() || access("/dev/kvm", AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
         return Ok(Accel::Tcg);
     }
     let host = paths::read_lossy(Path::new("/proc/sys/kernel/osrelease"));
