@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 #
-# klp::Redirect where the sample is not: test-asm-trampoline.sh as it runs on arm64.
+# klp::Redirect without the sample, which is x86's: what of test-asm-trampoline.sh runs on arm64, too.
 #
 # xtask: modules=selftests clock=real cpus=2 when=named
 
