@@ -237,7 +237,6 @@ impl Ops {
                 pre_unpatch: Some(WithRedirects::<T>::pre_unpatch),
                 post_unpatch: Some(WithRedirects::<T>::post_unpatch),
                 post_unpatch_enabled: cfg!(klp_state_callbacks),
-                ..NO_CALLBACKS
             },
             release: Some(|| {
                 redirect::remove(T::redirects());
