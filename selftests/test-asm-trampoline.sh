@@ -446,6 +446,7 @@ gives_back_at_once()
 # More tasks than processors are in the replacement, some preempted, when the redirect is dropped.
 nobody_is_left()
 {
+	! has_config CONFIG_ARM64 || skip "tasks that are preempted in there hold the transition up: their stacks are not reliable"
 	load_mod "$TEST_TARGET"
 	storm "$TASKS"
 	load_lp "$TEST" target=test_redirect_sum linger=Y
