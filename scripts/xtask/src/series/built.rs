@@ -12,7 +12,9 @@ use crate::kbuild;
 use crate::kernel::debug;
 use crate::kernel::tree;
 use crate::kernel::Kernel;
+use crate::ktap;
 use crate::ktap::Case;
+use crate::oops;
 use crate::paths;
 use crate::process;
 use crate::test::guest;
@@ -21,17 +23,20 @@ use crate::test::host::function_case;
 use crate::test::script;
 use crate::test::script::Script;
 
-/// What the kernel is configured by, and what only the series has.
+/// What the kernel is configured by, and what it has only when it has the series: the first patches have no examples.
 const FRAGMENTS: [&str; 3] = [
     "selftests/config",
     "scripts/xtask/vm.config",
     "scripts/series/config",
 ];
-const SAMPLES: &str = "CONFIG_SAMPLE_RUST_LIVEPATCH=m\n";
+const WHOLE: &str = "CONFIG_SAMPLE_RUST_LIVEPATCH=m\nCONFIG_RUST_KERNEL_DOCTESTS=y\n";
 
 /// The kernel's folders with modules for the tests, and its own tests.
 const MODULES: [&str; 2] = ["samples/livepatch", "samples/rust"];
 const SELFTESTS: &str = "tools/testing/selftests/livepatch";
+
+/// Of the examples in the kernel crate only those of the series become tests: the word is one of `rust/Makefile`.
+const EXAMPLES: &str = "rustdoc_test_kernel_quiet=--test-args=livepatch >/dev/null";
 
 /// A case for each patch, then those of the guests.
 pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
@@ -45,7 +50,7 @@ pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
         let name = format!("patch {nr} builds without a warning of rustc and clippy");
         cases.push(function_case(&name, build(series, "prepare"))?);
     }
-    debug::configure(&series.dir, &series.linux, &[], &(fragments + SAMPLES))?;
+    debug::configure(&series.dir, &series.linux, &[], &(fragments + WHOLE))?;
     cases.push(function_case(
         "the kernel builds",
         build(series, "bzImage modules"),
@@ -57,6 +62,7 @@ pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
     if !cases.iter().any(Case::is_failed) {
         let kernel = tree::check(&series.dir.join("build"))?;
         publish(&kernel)?;
+        let mut log = String::new();
         for script in scripts(series)? {
             let how = How {
                 debug: false,
@@ -67,9 +73,27 @@ pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
             let (suite, trouble) = guest::run(&kernel, &script, &name, how)?;
             print!("{trouble}");
             cases.extend(suite.cases);
+            log = paths::read_lossy(&suite.log);
         }
+        cases.extend(examples(&log));
     }
     Ok(cases)
+}
+
+/// What KUnit has logged of the examples, at boot.
+fn examples(log: &str) -> Vec<Case> {
+    let log: Vec<&str> = log.lines().map(oops::message).collect();
+    let mut report = ktap::parse(&log.join("\n"));
+    let of_series = |case: &Case| case.name.contains("rust_doctest_kernel_livepatch");
+    report.cases.retain(of_series);
+    if report.cases.is_empty() {
+        report.problems.push("there are none".to_owned());
+    }
+    let name = "KUnit runs the examples";
+    report
+        .cases
+        .push(Case::from_complaints(name, report.problems));
+    report.cases
 }
 
 /// `make`, with clippy for rustc; a warning is an error.
@@ -77,7 +101,7 @@ fn build(series: &Tree, targets: &str) -> Result<()> {
     let log = series.dir.join("build.log");
     let targets: Vec<&str> = targets.split(' ').collect();
     let mut make = debug::make(&series.dir, &series.linux, &targets);
-    let (status, said) = process::transcript(make.arg("CLIPPY=1"), &log)?;
+    let (status, said) = process::transcript(make.args(["CLIPPY=1", EXAMPLES]), &log)?;
     let bad = |line: &&String| {
         line.starts_with("warning") || line.contains("error") || line.contains("***")
     };
