@@ -31,6 +31,9 @@ use crate::progress;
 use crate::queue;
 use crate::queue::Job;
 
+/// Begins the name of the output of a folder that is not ours.
+const OWN: &str = "own-";
+
 /// Where the output of everything for `kernel` is.
 pub fn output_dir(kernel: &Kernel) -> PathBuf {
     paths::target().join("kbuild").join(&kernel.key)
@@ -91,7 +94,7 @@ fn choose(all: Vec<ModuleFolder>, names: &[String]) -> Result<Vec<ModuleFolder>>
         // A folder of modules that is anybody's.
         if let (true, Ok(source)) = (name.contains('/'), fs::canonicalize(name)) {
             let name = source.file_name().unwrap_or_default().to_string_lossy();
-            let name = format!("own-{name}");
+            let name = format!("{OWN}{name}");
             folders.push(ModuleFolder { name, source });
             continue;
         }
@@ -142,7 +145,7 @@ pub fn build_and_tell(
     )?;
     let built = built.into_inner();
     if names.is_empty() {
-        forget_others(&modules, &built)?;
+        forget_others(&output, &modules, &built)?;
     }
     Ok(built.into_iter().collect())
 }
@@ -237,11 +240,20 @@ fn publish(from: &Path, to: &Path) -> Result<()> {
     Ok(fs::rename(&aside, to)?)
 }
 
-/// Remove modules that no folder builds any more.
-fn forget_others(modules: &Path, built: &BTreeSet<PathBuf>) -> Result<()> {
+/// Remove modules that no folder builds any more; those of somebody's own folders stay.
+fn forget_others(output: &Path, modules: &Path, built: &BTreeSet<PathBuf>) -> Result<()> {
+    let mut own = BTreeSet::new();
+    for entry in fs::read_dir(output)? {
+        let entry = entry?;
+        let is_own = entry.file_name().to_string_lossy().starts_with(OWN);
+        if is_own && entry.path().is_dir() {
+            own.extend(paths::files_in(&entry.path(), "ko")?);
+        }
+    }
+    let own: BTreeSet<_> = own.iter().filter_map(|path| path.file_name()).collect();
     for entry in fs::read_dir(modules)? {
         let path = entry?.path();
-        if !built.contains(&path) {
+        if !built.contains(&path) && !path.file_name().is_some_and(|name| own.contains(name)) {
             fs::remove_file(path)?;
         }
     }
@@ -312,11 +324,21 @@ mod tests {
     #[test]
     fn a_module_that_nobody_builds_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["old.ko", "new.ko"] {
+        let modules = dir.path().join("modules");
+        fs::create_dir_all(&modules).unwrap();
+        fs::create_dir_all(dir.path().join("own-x")).unwrap();
+        fs::write(dir.path().join("own-x.log"), "").unwrap();
+        for name in [
+            "modules/old.ko",
+            "modules/new.ko",
+            "modules/x.ko",
+            "own-x/x.ko",
+        ] {
             fs::write(dir.path().join(name), name).unwrap();
         }
-        forget_others(dir.path(), &BTreeSet::from([dir.path().join("new.ko")])).unwrap();
-        assert!(!dir.path().join("old.ko").exists());
-        assert!(dir.path().join("new.ko").exists());
+        let built = BTreeSet::from([modules.join("new.ko")]);
+        forget_others(dir.path(), &modules, &built).unwrap();
+        let exists = ["old.ko", "new.ko", "x.ko"].map(|name| modules.join(name).exists());
+        assert_eq!(exists, [false, true, true]);
     }
 }
