@@ -59,7 +59,7 @@ pub const ALL: [Host; 13] = [
     host("clippy", 200, true, true),
     host("doc", 60, true, true),
     host("refused", 120, false, true),
-    host("proposed", 90, false, true),
+    host("proposed", 170, false, true),
     host("book", 400, true, true),
     host("preflight", 140, false, true),
     host("made", 300, false, true),
