@@ -545,9 +545,9 @@ expect_file()
 # Also leaves the path in REPLY.
 find_ko()
 {
-	local dirs=("$KLP_DIR" "${KLP_DIR%/*}"/samples/* "$KLP_DIR"/modules{,/*,/*/*})
+	local dirs=("${KLP_MODULES_DIR:-}")
 
-	[ -z "${KLP_MODULES_DIR:-}" ] || dirs=("$KLP_MODULES_DIR")
+	[ -n "${dirs[0]}" ] || dirs=("$KLP_DIR" "${KLP_DIR%/*}"/samples/* "$KLP_DIR"/modules{,/*,/*/*})
 	for REPLY in "${dirs[@]/%//$1.ko}"; do
 		[ ! -f "$REPLY" ] || break
 	done
