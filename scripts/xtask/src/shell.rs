@@ -103,6 +103,8 @@ fn interactive(kernel: &Kernel, guest: &Guest, modules: &Path) -> Result<()> {
     command
         // In real time: somebody sits at it.
         .args(vm::arguments(guest, kernel, vm::accel(kernel)?)?)
+        // Over this it shows what is built meanwhile.
+        .args((!kernel.is_without("NET_9P")).then_some("--force-9p"))
         .arg("--shell")
         .arg(&shell)
         .current_dir(paths::root());
