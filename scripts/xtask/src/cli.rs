@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::kernel::own;
+
 /// Kernel, modules, virtual machine, tests and book of the livepatch cookbook.
 ///
 /// Exit status: 0 success; 1 a test failed or a module does not build; 2 wrong usage; 3 this host
@@ -28,9 +30,9 @@ pub struct Cli {
 /// Which kernel the modules are built for and run on.
 #[derive(Args, Clone)]
 pub struct KernelArgs {
-    /// Which kernel: `stock`, Debian's image that this was tested with; `debug`, a small one with the kernel's checkers,
-    /// built here; `arm64`, a small one for that architecture, built here too (after `scripts/setup arm64`); a release of
-    /// Debian's, as `uname -r` says it; or the folder in which you have built one
+    /// Which kernel: `stock`, Debian's image that this was tested with; a release of Debian's, as `uname -r` says it; a
+    /// small one that is built here, named after its file in scripts/xtask/kernels: `debug` with the kernel's checkers,
+    /// `cfi`, `gcc`, and, after `scripts/setup arm64`, `arm64`; or the folder in which you have built one
     #[arg(
         long,
         env = "KDIR",
@@ -41,7 +43,7 @@ pub struct KernelArgs {
     )]
     pub kernel: String,
 
-    /// Build the debug kernel, or arm64's, from this source tree or tarball
+    /// Build the small kernel from this source tree or tarball
     #[arg(long = "kernel-source", value_name = "PATH", global = true)]
     pub source: Option<PathBuf>,
 
@@ -55,10 +57,17 @@ pub struct KernelArgs {
 pub enum Choice {
     /// An image of Debian's, unmodified; without a name the one that this was tested with.
     Image(Option<String>),
-    Debug,
-    Arm64,
+    /// A small one, built here, by the name of its configuration.
+    Own(String),
     /// Somebody has built it in this folder.
     Dir(PathBuf),
+}
+
+impl Choice {
+    /// The kernel with the checkers.
+    pub fn debug() -> Choice {
+        Choice::Own("debug".to_owned())
+    }
 }
 
 impl KernelArgs {
@@ -73,11 +82,10 @@ impl KernelArgs {
 
     pub fn choice(&self) -> Choice {
         match self.kernel.as_str() {
-            _ if self.debug => Choice::Debug,
-            "debug" => Choice::Debug,
-            "arm64" => Choice::Arm64,
-            "stock" if self.source.is_some() => Choice::Debug,
+            _ if self.debug => Choice::debug(),
+            "stock" if self.source.is_some() => Choice::debug(),
             "stock" => Choice::Image(None),
+            name if own::fragment(name).is_file() => Choice::Own(name.to_owned()),
             // `7.2.12+deb13-amd64`; a folder of such a name is called ./7.2.12…
             name if name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/') => {
                 Choice::Image(Some(name.to_owned()))

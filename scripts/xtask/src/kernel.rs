@@ -7,7 +7,7 @@
 //! it stopped; a lock lets the second of two runs wait.
 
 mod apt;
-pub mod debug;
+pub mod own;
 mod source;
 mod stock;
 pub mod tree;
@@ -71,7 +71,7 @@ impl Kernel {
         let kernel = match args.choice() {
             Choice::Dir(dir) => return tree::check(&dir),
             Choice::Image(release) => stock::prepared(release.as_deref())?,
-            Choice::Debug | Choice::Arm64 => debug::prepared(args)?,
+            Choice::Own(name) => own::prepared(args, &name)?,
         };
         kernel.ok_or_else(|| {
             error::host("this kernel is not prepared yet: `cargo xtask kernel` with the same options does it")
@@ -83,7 +83,7 @@ impl Kernel {
         match args.choice() {
             Choice::Dir(dir) => tree::check(&dir),
             Choice::Image(release) => stock::ensure(release.as_deref()),
-            Choice::Debug | Choice::Arm64 => debug::ensure(args),
+            Choice::Own(name) => own::ensure(args, &name),
         }
     }
 
@@ -142,9 +142,6 @@ impl Kernel {
         )
     }
 }
-
-/// C compiled by the build root's LLVM.
-const LLVM: &str = "LLVM=-19";
 
 /// What a build directory has to boot.
 fn image(build: &Path, make_args: &[String]) -> PathBuf {
@@ -258,7 +255,7 @@ pub fn source_tree(args: &KernelArgs) -> Result<PathBuf> {
         (Choice::Image(release), None) => Ok(fetching(|| stock::fetch(release.as_deref()))?.1),
         (_, named) => {
             let known = source::Source::known(named)?;
-            Ok(fetching(|| debug::unpacked(known))?.dir)
+            Ok(fetching(|| own::unpacked(known))?.dir)
         }
     })
 }

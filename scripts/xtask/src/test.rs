@@ -78,12 +78,12 @@ fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
     let debug = args.with("debug");
     let choice = args.choice();
     let mut found = Vec::new();
-    if choice != Choice::Debug {
+    if choice != Choice::debug() {
         found.push(on(args, "", true, &|_| true));
     }
-    // Of somebody's own kernel there is but one, and so of arm64's.
-    let may_debug = !matches!(choice, Choice::Dir(_) | Choice::Arm64);
-    let all = choice == Choice::Debug || may_debug && guest::is_full();
+    // Of Debian's kernels alone there is one with the checkers.
+    let may_debug = matches!(choice, Choice::Image(_));
+    let all = choice == Choice::debug() || may_debug && guest::is_full();
     if all || may_debug && Kernel::resolve(&debug).is_ok() {
         let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
         found.push(on(&debug, DEBUG, false, &wanted));

@@ -245,7 +245,7 @@ fn prepare(release: &str, source: &Path, dir: &Path) -> Result<()> {
 /// What `make` is told so that all comes out as it was for the image.
 fn make_args(build: &Path, release: &str) -> Result<Vec<String>> {
     let config = fs::read_to_string(build.join(".config"))?;
-    let compiler = super::debug::parse(&config)
+    let compiler = super::own::parse(&config)
         .get("CC_VERSION_TEXT")
         .and_then(|text| text.trim_matches('"').split(' ').next())
         .unwrap_or("gcc");

@@ -7,11 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 use fs_err as fs;
 
-use super::debug;
 use super::digest;
+use super::own;
 use super::Kernel;
 use super::ARM64;
-use super::LLVM;
 use crate::error;
 
 /// Options without which our modules cannot be built or loaded.
@@ -30,7 +29,7 @@ const FILES: [&str; 5] = [
 pub fn check(dir: &Path) -> Result<Kernel> {
     let build = dir.canonicalize().map_err(|e| {
         error::usage(format!(
-            "--kernel {}: {e}; it is `stock`, `debug`, a release of Debian's or the folder in which a kernel was built",
+            "--kernel {}: {e}; it is `stock`, a release of Debian's, the name of a file in scripts/xtask/kernels or the folder in which a kernel was built",
             dir.display()
         ))
     })?;
@@ -39,7 +38,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     let config = fs::read_to_string(build.join(".config")).map_err(|_| {
         bad("it has no .config; name the folder in which a kernel was built (its O=)".to_owned())
     })?;
-    let missing = debug::not_given(OPTIONS, &config);
+    let missing = own::not_given(OPTIONS, &config);
     if !missing.is_empty() {
         return Err(bad(format!(
             "its .config lacks {}; switch that on, build it again, or leave --kernel out",
@@ -52,7 +51,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
         )));
     }
 
-    let options = debug::parse(&config);
+    let options = own::parse(&config);
     let theirs = options.get("RUSTC_VERSION_TEXT").unwrap_or(&"");
     let theirs = theirs.trim_matches('"');
     let ours = super::rustc_version()?;
@@ -67,7 +66,7 @@ pub fn check(dir: &Path) -> Result<Kernel> {
     let has = |option| options.get(option) == Some(&"y");
     let mut make_args = Vec::new();
     if has("CC_IS_CLANG") {
-        make_args.push(LLVM.to_owned());
+        make_args.push(own::LLVM.to_owned());
     }
     if has("ARM64") {
         make_args.push(ARM64.to_owned());

@@ -9,7 +9,7 @@ use fs_err as fs;
 use super::Tree;
 use crate::error::Failure;
 use crate::kbuild;
-use crate::kernel::debug;
+use crate::kernel::own;
 use crate::kernel::tree;
 use crate::kernel::Kernel;
 use crate::ktap;
@@ -40,17 +40,18 @@ const EXAMPLES: &str = "rustdoc_test_kernel_quiet=--test-args=livepatch >/dev/nu
 
 /// A case for each patch, then those of the guests.
 pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
-    let fragments = debug::fragments(&FRAGMENTS)?;
+    let fragments = own::fragments(&FRAGMENTS)?;
+    let llvm = [own::LLVM];
     let mut cases = Vec::new();
     series.git(&["checkout", "--quiet", "--force", "base"])?;
-    debug::configure(&series.dir, &series.linux, &[], &fragments)?;
+    own::configure(&series.dir, &series.linux, &llvm, &fragments)?;
     for nr in 1..=count {
         let commit = format!("applied~{}", count - nr);
         series.git(&["checkout", "--quiet", "--force", &commit])?;
         let name = format!("patch {nr} builds without a warning of rustc and clippy");
         cases.push(function_case(&name, build(series, "prepare"))?);
     }
-    debug::configure(&series.dir, &series.linux, &[], &(fragments + WHOLE))?;
+    own::configure(&series.dir, &series.linux, &llvm, &(fragments + WHOLE))?;
     cases.push(function_case(
         "the kernel builds",
         build(series, "bzImage modules"),
@@ -99,9 +100,12 @@ fn examples(log: &str) -> Vec<Case> {
 /// `make`, with clippy for rustc; a warning is an error.
 fn build(series: &Tree, targets: &str) -> Result<()> {
     let log = series.dir.join("build.log");
-    let targets: Vec<&str> = targets.split(' ').collect();
-    let mut make = debug::make(&series.dir, &series.linux, &targets);
-    let (status, said) = process::transcript(make.args(["CLIPPY=1", EXAMPLES]), &log)?;
+    let mut make = own::make(
+        &series.dir,
+        &series.linux,
+        &[own::LLVM, "CLIPPY=1", EXAMPLES],
+    );
+    let (status, said) = process::transcript(make.args(targets.split(' ')), &log)?;
     let bad = |line: &&String| {
         line.starts_with("warning") || line.contains("error") || line.contains("***")
     };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 
-//! The debug kernel: small, and with the kernel's own checkers; and the one for arm64, as small. Built here from the source of Debian's image, or from one
-//! that the user names, out of `allnoconfig` and fragments; the configuration is checked, since Kconfig drops without a word what it
-//! cannot give.
+//! Small kernels, one for each file of `scripts/xtask/kernels`: with the kernel's own checkers, for arm64 and so on. Built
+//! here from the source of Debian's image, or from one that the user names, out of `allnoconfig` and fragments; the
+//! configuration is checked, since Kconfig drops without a word what it cannot give.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
@@ -18,8 +19,6 @@ use super::source;
 use super::source::Source;
 use super::stock;
 use super::Kernel;
-use super::ARM64;
-use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::error;
 use crate::paths;
@@ -27,10 +26,14 @@ use crate::process;
 use crate::progress::Progress;
 use crate::progress::Unit;
 
-/// What the tests and the virtual machine ask for, in the form of a `.config`; then the checkers, or what is arm64's.
+/// What the tests and the virtual machine ask for, in the form of a `.config`; on top of it comes what is the kernel's own.
 const FRAGMENTS: [&str; 2] = ["selftests/config", "scripts/xtask/vm.config"];
-const CHECKERS: &str = "scripts/xtask/debug.config";
-const OF_ARM64: &str = "scripts/xtask/arm64.config";
+
+/// Begins the line of a fragment that says what `make` is told.
+const MAKE: &str = "# make: ";
+
+/// C compiled by the build root's LLVM.
+pub const LLVM: &str = "LLVM=-19";
 
 /// Lines of talk of a build of our configuration, for the bar.
 const STEPS: u64 = 2050;
@@ -40,22 +43,30 @@ struct Plan {
     /// `None` while nothing was fetched yet.
     source: Option<Source>,
     fragments: String,
-    /// What `make` is told beside the compiler.
-    arch: &'static [&'static str],
+    /// What `make` is told of compiler and architecture.
+    make_args: Vec<String>,
+}
+
+/// What the kernel of that name asks for, if there is one.
+pub fn fragment(name: &str) -> PathBuf {
+    paths::root().join(format!("scripts/xtask/kernels/{name}.config"))
 }
 
 impl Plan {
-    fn of(args: &KernelArgs) -> Result<Plan> {
-        let (last, arch): (_, &[_]) = match args.choice() {
-            Choice::Arm64 => (OF_ARM64, &[ARM64]),
-            _ => (CHECKERS, &[]),
-        };
-        let [first, second] = FRAGMENTS;
+    fn of(args: &KernelArgs, name: &str) -> Result<Plan> {
+        let own = fs::read_to_string(fragment(name))?;
+        let words = own.lines().find_map(|line| line.strip_prefix(MAKE));
+        let words = words.context("no line says what make is told")?;
         Ok(Plan {
             source: Source::known(args.source.as_deref())?,
-            fragments: fragments(&[first, second, last])?,
-            arch,
+            fragments: fragments(&FRAGMENTS)? + &assignments(&own),
+            make_args: words.split(' ').map(str::to_owned).collect(),
         })
+    }
+
+    /// What is passed to `make`.
+    fn words(&self) -> Vec<&str> {
+        self.make_args.iter().map(String::as_str).collect()
     }
 
     fn key(&self) -> Option<String> {
@@ -63,6 +74,7 @@ impl Plan {
         let parts = [
             &source.identity,
             &self.fragments,
+            &self.make_args.join(" "),
             // Modules need the very compiler of their kernel.
             &super::rustc_version().ok()?,
         ];
@@ -77,28 +89,26 @@ impl Plan {
         let stamp: Value = serde_json::from_str(&stamp).ok()?;
         let says = |key: &str| stamp[key].as_str().map(str::to_owned);
         let build = dir.join("build");
-        let mut make_args = vec![super::LLVM.to_owned()];
-        make_args.extend(self.arch.iter().map(|&word| word.to_owned()));
         let kernel = Kernel {
             source: says("source")?.into(),
             key,
             release: says("release")?,
-            image: super::image(&build, &make_args),
-            make_args,
+            image: super::image(&build, &self.make_args),
+            make_args: self.make_args.clone(),
             build,
         };
         (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
     }
 }
 
-/// The debug kernel, or arm64's, if it is built.
-pub fn prepared(args: &KernelArgs) -> Result<Option<Kernel>> {
-    Ok(Plan::of(args)?.finished())
+/// The kernel of that name, if it is built.
+pub fn prepared(args: &KernelArgs, name: &str) -> Result<Option<Kernel>> {
+    Ok(Plan::of(args, name)?.finished())
 }
 
 /// The same, built first where that is missing.
-pub fn ensure(args: &KernelArgs) -> Result<Kernel> {
-    let mut plan = Plan::of(args)?;
+pub fn ensure(args: &KernelArgs, name: &str) -> Result<Kernel> {
+    let mut plan = Plan::of(args, name)?;
     if let Some(kernel) = plan.finished() {
         return Ok(kernel);
     }
@@ -134,15 +144,16 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if !dir.join("build").exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
-    configure(dir, source, plan.arch, &plan.fragments)?;
+    let words = plan.words();
+    configure(dir, source, &words, &plan.fragments)?;
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
-    let mut command = make(dir, source, plan.arch);
-    match plan.arch {
-        [] => command.args(["bzImage", "modules"]),
+    let mut command = make(dir, source, &words);
+    match words.contains(&super::ARM64) {
+        false => command.args(["bzImage", "modules"]),
         // A guest of another architecture cannot look for them in the build root.
-        _ => command
+        true => command
             .args(["Image", "modules", "modules_install"])
             .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display())),
     };
@@ -162,7 +173,7 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
 /// `make` for a kernel of `source` in `dir`.
 pub fn make(dir: &Path, source: &Path, words: &[&str]) -> Command {
     let build = dir.join("build");
-    let mut command = super::make(&build, Some(source), &[super::LLVM.to_owned()]);
+    let mut command = super::make(&build, Some(source), &[]);
     command
         .args(words)
         .env("KBUILD_BUILD_USER", "livepatch")
@@ -174,22 +185,23 @@ pub fn make(dir: &Path, source: &Path, words: &[&str]) -> Command {
 pub fn fragments(names: &[&str]) -> Result<String> {
     let mut all = String::new();
     for name in names {
-        let text = fs::read_to_string(paths::root().join(name))?;
-        for line in text.lines().filter(|line| line.starts_with("CONFIG_")) {
-            all += line.trim_end();
-            all.push('\n');
-        }
+        all += &assignments(&fs::read_to_string(paths::root().join(name))?);
     }
     Ok(all)
 }
 
+fn assignments(text: &str) -> String {
+    let lines = text.lines().filter(|line| line.starts_with("CONFIG_"));
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
 /// Make `.config` from `fragments`, and check that it gives everything they ask for.
-pub fn configure(dir: &Path, source: &Path, arch: &[&str], fragments: &str) -> Result<()> {
+pub fn configure(dir: &Path, source: &Path, words: &[&str], fragments: &str) -> Result<()> {
     fs::create_dir_all(dir.join("build"))?;
     let file = dir.join("all.config");
     fs::write(&file, fragments)?;
     let log = dir.join("config.log");
-    let mut command = make(dir, source, arch);
+    let mut command = make(dir, source, words);
     command.arg("allnoconfig").env("KCONFIG_ALLCONFIG", &file);
     let (status, said) = process::transcript(&mut command, &log)?;
     if !status.success() {
@@ -252,8 +264,7 @@ mod tests {
 
     #[test]
     fn the_fragments_ask_for_each_option_once() {
-        let [first, second] = FRAGMENTS;
-        let text = fragments(&[first, second, CHECKERS]).unwrap();
+        let text = fragments(&FRAGMENTS).unwrap();
         assert_eq!(parse(&text).len(), text.lines().count());
     }
 }
