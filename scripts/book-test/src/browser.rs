@@ -149,7 +149,7 @@ impl Browser {
             .said
             .recv_timeout(end.saturating_duration_since(Instant::now()))?;
         let params = &said["params"];
-        if said["method"] == "Page.lifecycleEvent" && params["name"] == "networkAlmostIdle" {
+        if said["method"] == "Page.lifecycleEvent" && params["name"] == "load" {
             self.loaded.replace(params["loaderId"].clone());
         }
         self.errors.borrow_mut().extend(error_of(&said));
