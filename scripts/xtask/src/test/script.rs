@@ -106,10 +106,9 @@ impl Script {
     /// What it takes where it never ran before, in seconds.
     pub fn guess(&self) -> u64 {
         match self.stem.as_str() {
-            "soak" => 300,
-            "upstream-rust" => 250,
-            "asm-trampoline" | "netdev-features" => 200,
-            _ => 100,
+            "faults" | "lifecycle" | "soak" => 250,
+            "upstream-rust" | "asm-trampoline" => 120,
+            _ => 60,
         }
     }
 }
