@@ -83,6 +83,11 @@ impl_has_work! {
     impl HasWork<Self> for Sampler { self.work }
 }
 
+#[cfg(CONFIG_CFI)]
+compile_error!(
+    "the timers of the kernel crate die by CFI: their function returns an unsigned integer, the kernel calls one that returns `enum hrtimer_restart`"
+);
+
 // ANCHOR: links
 impl HrTimerCallback for Sampler {
     type Pointer<'a> = Arc<Self>;
