@@ -9,7 +9,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
@@ -162,7 +161,7 @@ fn house(root: &Path, dir: &Path) -> Result<()> {
     symlink(root.join("shared"), dir.join("shared")).context("linking the crate")
 }
 
-/// Those that are made whatever the lot says, each built as its author does.
+/// Those that are made whatever the lot says, built as their authors do.
 fn alone(facts: &Facts, root: &Path, dir: &Path) -> Result<Vec<Made>> {
     house(root, dir)?;
     let place = Place {
@@ -182,18 +181,19 @@ fn alone(facts: &Facts, root: &Path, dir: &Path) -> Result<Vec<Made>> {
         new::make(&place, &stem, kind::sample(root, &stem, kind)?)?;
         named.push((stem, format!("the kind of {sample}")));
     }
-    let built = named.into_iter().map(|(stem, of)| {
+    let folders = named.iter().map(|(stem, _)| dir.join("samples").join(stem));
+    let modules = build(folders);
+    let made = named.into_iter().map(|(stem, of)| {
         let name = stem.replace('-', "_");
-        let built = build(&dir.join("samples").join(stem));
-        let built = built.map(|folder| folder.join(format!("{name}.ko")));
+        let file = |folder: &PathBuf| folder.join(format!("{name}.ko"));
         Made {
+            built: modules.as_ref().map(file).map_err(Clone::clone),
             name,
             of,
-            built: built.map_err(|error| format!("{error:#}")),
             must_be_clean: true,
         }
     });
-    Ok(built.collect())
+    Ok(made.collect())
 }
 
 /// Those of functions that `seed` draws, all built by one `make`.
@@ -225,7 +225,7 @@ fn drawn(facts: &Facts, root: &Path, dir: &Path, count: usize, seed: usize) -> R
         }
     }
     fs::write(dir.join("Kbuild"), folders)?;
-    let built = build(dir).map_err(|error| format!("{error:#}"));
+    let built = build([dir]);
     let built = built.map(|modules| modules.with_file_name("own-lot").join("samples"));
     let made = named.into_iter().map(|(stem, of)| {
         let name = stem.replace('-', "_");
@@ -240,16 +240,17 @@ fn drawn(facts: &Facts, root: &Path, dir: &Path, count: usize, seed: usize) -> R
     Ok(made.collect())
 }
 
-/// Builds a folder of modules; gives the folder where those are that are not in one of their own.
-fn build(folder: &Path) -> Result<PathBuf> {
-    let made = xtask()?
-        .arg("build")
-        .arg(folder)
-        .output()
-        .context("starting xtask")?;
+/// Builds folders of modules; gives the folder where those are that are not in one of their own, or what hindered it.
+fn build(folders: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<PathBuf, String> {
+    let mut command = xtask().map_err(|error| error.to_string())?;
+    command.arg("build");
+    for folder in folders {
+        command.arg(folder.as_ref());
+    }
+    let made = command.output().map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&made.stdout);
     match said.lines().find_map(|line| line.strip_prefix("modules: ")) {
         Some(modules) if made.status.success() => Ok(modules.into()),
-        _ => bail!("{}", String::from_utf8_lossy(&made.stderr)),
+        _ => Err(String::from_utf8_lossy(&made.stderr).into_owned()),
     }
 }
