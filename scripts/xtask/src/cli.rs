@@ -32,7 +32,7 @@ pub struct Cli {
 pub struct KernelArgs {
     /// Which kernel: `stock`, Debian's image that this was tested with; a release of Debian's, as `uname -r` says it; a
     /// small one that is built here, named after its file in scripts/xtask/kernels: `debug` with the kernel's checkers,
-    /// `cfi`, `gcc`, and, after `scripts/setup arm64`, `arm64`; or the folder in which you have built one
+    /// `cfi`, and, after `scripts/setup arm64`, `arm64`; or the folder in which you have built one
     #[arg(
         long,
         env = "KDIR",
