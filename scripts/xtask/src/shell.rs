@@ -4,6 +4,7 @@
 //!
 //! Without words a shell on the terminal; with words that command, its output and a verdict.
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::IsTerminal;
 use std::io::Write;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use fs_err as fs;
+use parking_lot::Mutex;
 
 use crate::catalog;
 use crate::cli::KernelArgs;
@@ -40,8 +42,9 @@ pub fn run(args: &KernelArgs, options: &ShellArgs) -> Result<()> {
     }
     let kernel = Kernel::ensure(args)?;
     // A shell is where one looks for what is wrong: a module that does not build is no obstacle.
+    let told = Mutex::new(BTreeSet::new());
     let built = |folder: &str, _: &Path, took| {
-        if took > Duration::from_secs(2) {
+        if took > Duration::from_secs(2) && told.lock().insert(folder.to_owned()) {
             eprintln!("built {folder} in {}", progress::duration(took));
         }
     };
