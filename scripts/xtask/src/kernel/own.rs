@@ -149,14 +149,9 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
+    let is_arm64 = words.contains(&super::ARM64);
     let mut command = make(dir, source, &words);
-    match words.contains(&super::ARM64) {
-        false => command.args(["bzImage", "modules"]),
-        // A guest of another architecture cannot look for them in the build root.
-        true => command
-            .args(["Image", "modules", "modules_install"])
-            .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display())),
-    };
+    command.args([if is_arm64 { "Image" } else { "bzImage" }, "modules"]);
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
         |error| {
@@ -166,6 +161,15 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
             }
         },
     )?;
+    if is_arm64 {
+        // A guest of another architecture cannot look for them in the build root. By a make of its own, which does not begin
+        // before there are any.
+        let mut command = make(dir, source, &words);
+        command
+            .arg("modules_install")
+            .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display()));
+        super::long_make(&mut command, &log, &mut progress, "installing its modules")?;
+    }
     progress.finish();
     Ok(())
 }
