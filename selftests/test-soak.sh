@@ -6,7 +6,7 @@
 # the system is as it was before.
 #
 # What happens, and in which order, is drawn from KLP_SEED (printed; by default another one each time); when it
-# happens is up to the machine. KLP_CYCLES (40) is how many loads there are, KLP_SOAK_SECONDS (240) the longest time.
+# happens is up to the machine. KLP_CYCLES (100) is how many loads there are, KLP_SOAK_SECONDS (240) the longest time.
 #
 # On a machine that is somebody's, `make run_tests` for example, it wants to be asked: by KLP_SEED.
 #
@@ -21,7 +21,7 @@
 . "$(dirname "$0")/rules.sh"
 
 SEED=${KLP_SEED:-$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')}
-CYCLES=${KLP_CYCLES:-40}
+CYCLES=${KLP_CYCLES:-100}
 SECONDS_MAX=${KLP_SOAK_SECONDS:-240}
 LIMIT=net.ipv4.tcp_challenge_ack_limit
 PATCHES=("rules_all" "sysctl_update when=pre" "sysctl_update when=post" "failing_pre_patch" "deferred_work" "raw_opener" "shadow_data"
