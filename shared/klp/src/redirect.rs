@@ -106,8 +106,8 @@ use bindings::synchronize_rcu_tasks;
 ///
 /// # arm64
 ///
-/// Written by the kernel's source (`arch/arm64/kernel/probes/kprobes.c`) and compiled; nobody has run it. The probe stands on the very
-/// first instruction there.
+/// By `kprobe_brk_handler()` of `arch/arm64/kernel/probes/kprobes.c`, and seen under QEMU's emulation, not on hardware. The probe stands
+/// on the very first instruction there.
 ///
 /// [`synchronize_rcu_tasks()`]: srctree/include/linux/rcupdate.h
 ///
