@@ -29,8 +29,8 @@ use crate::progress::Unit;
 /// What the tests and the virtual machine ask for, in the form of a `.config`; on top of it comes what is the kernel's own.
 const FRAGMENTS: [&str; 2] = ["selftests/config", "scripts/xtask/vm.config"];
 
-/// Begins the line of a fragment that says what `make` is told.
-const MAKE: &str = "# make: ";
+/// Asked for by the fragment of a kernel that is cross-built.
+const ARM64: &str = "CONFIG_ARM64=y\n";
 
 /// C compiled by the build root's LLVM.
 pub const LLVM: &str = "LLVM=-19";
@@ -43,8 +43,8 @@ struct Plan {
     /// `None` while nothing was fetched yet.
     source: Option<Source>,
     fragments: String,
-    /// What `make` is told of compiler and architecture.
-    make_args: Vec<String>,
+    /// What `make` is told of the architecture.
+    arch: &'static [&'static str],
 }
 
 /// What the kernel of that name asks for, if there is one.
@@ -55,18 +55,13 @@ pub fn fragment(name: &str) -> PathBuf {
 impl Plan {
     fn of(args: &KernelArgs, name: &str) -> Result<Plan> {
         let own = fs::read_to_string(fragment(name))?;
-        let words = own.lines().find_map(|line| line.strip_prefix(MAKE));
-        let words = words.context("no line says what make is told")?;
+        let fragments = fragments(&FRAGMENTS)? + &assignments(&own);
+        let is_arm64 = fragments.contains(ARM64);
         Ok(Plan {
             source: Source::known(args.source.as_deref())?,
-            fragments: fragments(&FRAGMENTS)? + &assignments(&own),
-            make_args: words.split(' ').map(str::to_owned).collect(),
+            fragments,
+            arch: if is_arm64 { &[super::ARM64] } else { &[] },
         })
-    }
-
-    /// What is passed to `make`.
-    fn words(&self) -> Vec<&str> {
-        self.make_args.iter().map(String::as_str).collect()
     }
 
     fn key(&self) -> Option<String> {
@@ -74,7 +69,6 @@ impl Plan {
         let parts = [
             &source.identity,
             &self.fragments,
-            &self.make_args.join(" "),
             // Modules need the very compiler of their kernel.
             &super::rustc_version().ok()?,
         ];
@@ -89,12 +83,14 @@ impl Plan {
         let stamp: Value = serde_json::from_str(&stamp).ok()?;
         let says = |key: &str| stamp[key].as_str().map(str::to_owned);
         let build = dir.join("build");
+        let make_args = [&[LLVM], self.arch].concat();
+        let make_args: Vec<_> = make_args.into_iter().map(str::to_owned).collect();
         let kernel = Kernel {
             source: says("source")?.into(),
             key,
             release: says("release")?,
-            image: super::image(&build, &self.make_args),
-            make_args: self.make_args.clone(),
+            image: super::image(&build, &make_args),
+            make_args,
             build,
         };
         (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
@@ -144,13 +140,12 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if !dir.join("build").exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
-    let words = plan.words();
-    configure(dir, source, &words, &plan.fragments)?;
+    configure(dir, source, plan.arch, &plan.fragments)?;
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
-    let is_arm64 = words.contains(&super::ARM64);
-    let mut command = make(dir, source, &words);
+    let is_arm64 = !plan.arch.is_empty();
+    let mut command = make(dir, source, plan.arch);
     command.args([if is_arm64 { "Image" } else { "bzImage" }, "modules"]);
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
@@ -164,7 +159,7 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if is_arm64 {
         // A guest of another architecture cannot look for them in the build root. By a make of its own, which does not begin
         // before there are any.
-        let mut command = make(dir, source, &words);
+        let mut command = make(dir, source, plan.arch);
         command
             .arg("modules_install")
             .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display()));
@@ -179,6 +174,7 @@ pub fn make(dir: &Path, source: &Path, words: &[&str]) -> Command {
     let build = dir.join("build");
     let mut command = super::make(&build, Some(source), &[]);
     command
+        .arg(LLVM)
         .args(words)
         .env("KBUILD_BUILD_USER", "livepatch")
         .env("KBUILD_BUILD_HOST", "cookbook");
