@@ -29,6 +29,10 @@ seconds is not known here, so `windows` is the most that there can have been in 
 that the burst took: what a test computes from it holds on a slow machine too. Before each
 burst comes a pause of more than a second, so that none begins in a window already in use.
 
+With --limits it sends one packet at each of these limits, and prints what the module test_klp_challenge saw of it:
+
+    limit 100: draws 1 least 50 choices 100
+
 SIGTERM ends a burst early: what was sent until then is counted and told as ever.
 
 Exit status: 0; 1 for an error; 3 if the machine is too slow for --max-windows.
@@ -59,6 +63,8 @@ LOOPBACK = "127.0.0.1"
 # From a range that is set aside for documentation: nobody answers from there.
 STRANGER = ("192.0.2.1", 40000)
 COUNTERS = ("TCPChallengeACK", "TCPACKSkippedChallenge")
+LIMIT = "/proc/sys/net/ipv4/tcp_challenge_ack_limit"
+DRAWS = "/proc/test_klp_challenge"
 
 
 class Stopped(Exception):
@@ -211,6 +217,18 @@ class HalfOpen:
         return any(row[1].endswith(port) and row[3] == SYN_RECV for row in rows)
 
 
+def draw_at(limit, raw, connection):
+    """How the budget for that limit is drawn."""
+    for path, value in (LIMIT, limit), (DRAWS, "1"):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(value)
+    result = burst(raw, connection.data, 1, False)
+    if result["arrived"] != 1:
+        sys.exit(f"limit {limit}: {result['arrived']} packets arrived")
+    with open(DRAWS, encoding="ascii") as file:
+        print(f"limit {limit}: {file.read()}", end="")
+
+
 def main():
     """Parse the command line, send the bursts, print the counters."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
@@ -223,10 +241,16 @@ def main():
     parser.add_argument(
         "--half-open", action="store_true", help="RSTs to a half-open connection instead",
     )
+    parser.add_argument("--limits", help="one packet at each of these instead, with commas between them")
     args = parser.parse_args()
 
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     connection = HalfOpen(raw) if args.half_open else Established(raw)
+
+    if args.limits:
+        for limit in args.limits.split(","):
+            draw_at(limit, raw, connection)
+        args.bursts = 0
 
     signal.signal(signal.SIGTERM, stop)
     done = slow = 0
