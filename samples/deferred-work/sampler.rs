@@ -85,7 +85,7 @@ impl_has_work! {
 
 #[cfg(CONFIG_CFI)]
 compile_error!(
-    "the timers of the kernel crate die by CFI: their function returns an unsigned integer, the kernel calls one that returns `enum hrtimer_restart`"
+    "not on this kernel: the timers of the kernel crate die by CFI, their function returns an unsigned integer, the kernel calls one that returns `enum hrtimer_restart`"
 );
 
 // ANCHOR: links

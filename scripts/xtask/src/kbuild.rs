@@ -20,6 +20,7 @@ use walkdir::WalkDir;
 use crate::catalog;
 use crate::catalog::ModuleFolder;
 use crate::cli::KernelArgs;
+use crate::error;
 use crate::error::Failure;
 use crate::kernel::Kernel;
 use crate::lock::lock;
@@ -44,7 +45,8 @@ pub fn modules_dir(kernel: &Kernel) -> PathBuf {
     output_dir(kernel).join("modules")
 }
 
-/// Build the named module folders, all for no name; the answer is every module of theirs, in [`modules_dir`].
+/// Build the named module folders, all for no name; the answer is every module of theirs, in [`modules_dir`]. Of several, those
+/// that refuse this kernel are told and left out.
 pub fn build(kernel: &Kernel, names: &[String]) -> Result<Vec<PathBuf>> {
     build_and_tell(kernel, names, |_, _, _| {})
 }
@@ -126,10 +128,18 @@ pub fn build_and_tell(
     let built = Mutex::new(BTreeSet::new());
     let job = |folder| {
         let (output, modules, tell, built) = (&output, &modules, &tell, &built);
+        let folders = &folders;
         let prebuilt = Some(prebuilt.as_str());
         Job::new(move || {
             let start = Instant::now();
-            for file in build_folder(kernel, folder, output, prebuilt)? {
+            let files = match build_folder(kernel, folder, output, prebuilt) {
+                Err(error) if folders.len() > 1 && error::unfit(&error).is_some() => {
+                    eprintln!("{}: {error}", folder.name);
+                    return Ok(());
+                }
+                files => files?,
+            };
+            for file in files {
                 let module = modules.join(file.file_name().unwrap_or_default());
                 publish(&file, &module)?;
                 tell(&folder.name, &module, start.elapsed());
@@ -171,6 +181,24 @@ fn is_fresh(kernel: &Kernel, klp: &ModuleFolder, made: &Path) -> bool {
         .all(|path| time(&path).is_some() && time(&path) < time(made))
 }
 
+/// What `make` said when it built that folder.
+fn log_of(output: &Path, folder: &str) -> PathBuf {
+    output.join(format!("{folder}.log"))
+}
+
+/// Why the sources that `make` was told to build are not for this kernel, if they say so themselves: by `compile_error!`,
+/// a failed `assert!` of a constant, or `$(error)`.
+fn refusal(talk: &str) -> Option<String> {
+    let why = pattern(r#"not on this kernel: ([^'"\n]+?)(\.  Stop\.|['"].*)?$"#);
+    let said = talk.lines().find_map(|line| why.captures(line))?;
+    Some(said[1].to_owned())
+}
+
+/// Why that folder, built for `kernel` before, has no modules there.
+pub fn refused(kernel: &Kernel, folder: &str) -> Option<String> {
+    refusal(&paths::read_lossy(&log_of(&output_dir(kernel), folder)))
+}
+
 /// Build one folder; gives its modules.
 fn build_folder(
     kernel: &Kernel,
@@ -180,11 +208,14 @@ fn build_folder(
 ) -> Result<Vec<PathBuf>> {
     let out = output.join(&folder.name);
     fs::create_dir_all(&out)?;
-    let log = output.join(format!("{}.log", folder.name));
+    let log = log_of(output, &folder.name);
     let mut command = kernel.make();
     command.args(make_args(&folder.source, &out)).args(prebuilt);
     let (status, talk) = process::transcript(&mut command, &log)?;
     let talk = worth_showing(&talk);
+    if let Some(why) = refusal(&talk) {
+        return Err(Failure::Unfit(why).into());
+    }
     if !status.success() {
         return Err(Failure::Work(format!(
             "building {} failed; log: {}\n{talk}{}",
@@ -319,6 +350,18 @@ mod tests {
             worth_showing(&lines),
             "error[E0425]: cannot find value `y`\n  --> x.rs:1:1"
         );
+    }
+
+    #[test]
+    fn a_refusal_is_known_however_it_is_said() {
+        for talk in [
+            "error: not on this kernel: no timers\n --> x.rs:1\n1 | compile_error!(\"not on this kernel: no timers\")",
+            "   | ^^^ the evaluated program panicked at 'not on this kernel: no timers', x.rs:1:1",
+            "x/Kbuild:5: *** not on this kernel: no timers.  Stop.",
+        ] {
+            assert_eq!(refusal(talk).as_deref(), Some("no timers"));
+        }
+        assert_eq!(refusal("error: no"), None);
     }
 
     #[test]

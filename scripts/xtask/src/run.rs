@@ -80,6 +80,9 @@ impl RunArgs {
 
 /// Run one sample with its own parameters: what changed, and how long the transition took.
 pub fn story(text: &mut String, kernel: &Kernel, sample: &Sample) -> Result<(String, Option<f64>)> {
+    if let Some(why) = kbuild::refused(kernel, &sample.stem) {
+        bail!(Failure::Unfit(why));
+    }
     let story = tell(text, kernel, sample, &RunArgs::default())?;
     Ok((effect(&sample.livepatch, &story)?, story.transition()))
 }

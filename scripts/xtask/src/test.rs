@@ -30,6 +30,8 @@ use crate::cli::KernelArgs;
 use crate::cli::TestArgs;
 use crate::kbuild;
 use crate::kernel::Kernel;
+use crate::ktap::Case;
+use crate::ktap::Verdict;
 use crate::paths;
 use crate::process;
 use crate::queue;
@@ -172,6 +174,16 @@ impl On<'_> {
         Ok(())
     }
 
+    /// The only case of a script some modules of which refuse the kernel; the one that all was tested with must not be refused.
+    fn refusal(&self, kernel: &Kernel, script: &Script) -> Option<Case> {
+        let mut folders = script.modules.iter().flatten();
+        let why = folders.find_map(|folder| kbuild::refused(kernel, folder))?;
+        Some(match self.args.choice() {
+            Choice::Image(None) => Case::failed("its modules are built", vec![why]),
+            _ => Case::new("all of it", Verdict::Skip(why)),
+        })
+    }
+
     fn kernel(&self) -> Result<&Kernel> {
         self.kernel.get().context("the kernel is not built")
     }
@@ -293,7 +305,11 @@ fn jobs<'a>(
                 after: vec![modules],
                 ..Job::new(move || {
                     told.begin(&name);
-                    let (suite, trouble) = guest::run(on.kernel()?, script, &name, how)?;
+                    let kernel = on.kernel()?;
+                    let (suite, trouble) = match on.refusal(kernel, script) {
+                        Some(case) => (guest::none(kernel, &name, case), String::new()),
+                        None => guest::run(kernel, script, &name, how)?,
+                    };
                     told.tell(suite, &trouble);
                     Ok(())
                 })

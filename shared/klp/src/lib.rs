@@ -179,7 +179,7 @@ pub mod internal {
 #[macro_export]
 macro_rules! redirects {
     ($($_:tt)*) => {
-        compile_error!("livepatch!: `redirects` needs x86-64 or arm64, and CONFIG_KPROBES")
+        compile_error!("not on this kernel: `redirects` of livepatch! needs x86-64 or arm64, and CONFIG_KPROBES")
     };
 }
 
@@ -206,7 +206,7 @@ macro_rules! originals {
             while i < originals.len() {
                 assert!(
                     originals[i].is_empty(),
-                    "livepatch!: `as` needs x86-64 and CONFIG_HAVE_STATIC_CALL: elsewhere a replacement is the whole function"
+                    "not on this kernel: `as` of livepatch! needs x86-64 and CONFIG_HAVE_STATIC_CALL; elsewhere a replacement is the whole function"
                 );
                 i += 1;
             }

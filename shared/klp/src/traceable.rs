@@ -94,7 +94,7 @@ macro_rules! traceable {
 #[macro_export]
 macro_rules! traceable {
     ($($_:tt)*) => {
-        compile_error!("klp::traceable! needs x86-64 with dynamic ftrace through __fentry__, and without CONFIG_CFI");
+        compile_error!("not on this kernel: klp::traceable! needs x86-64 with dynamic ftrace through __fentry__, and without CONFIG_CFI");
     };
 }
 

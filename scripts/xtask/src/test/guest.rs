@@ -3,6 +3,7 @@
 //! The suites that run in guests, and what their ends mean.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -123,6 +124,13 @@ pub fn run(kernel: &Kernel, script: &Script, name: &str, how: How) -> Result<(Su
     suite.started = started;
     suite.failure = outcome.end.err().filter(|_| !as_expected);
     Ok((suite, trouble))
+}
+
+/// The suite of a script that was not run.
+pub fn none(kernel: &Kernel, name: &str, case: Case) -> Suite {
+    let mut suite = Suite::new(name, Duration::ZERO, vec![case], PathBuf::new());
+    suite.kernel = Some(kernel.release.clone());
+    suite
 }
 
 /// The guest of a script, with all that it asks for.
