@@ -6,14 +6,14 @@
 # The orders of callbacks are in test-claims-orders.sh, and what nobody survives in test-claims-panic.sh,
 # test-claims-flush.sh and test-claims-init.sh.
 #
-# xtask: modules=claims,selftests
+# xtask: modules=claims,kernel-samples,selftests
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/rules.sh"
 . "$KLP_DIR/lock_order.sh"
 
 rules_needs rules_all rules_next rules_other rules_target
-require_ko claims_{build_id,calls,named,state,target} test_klp_{kprobe,livepatch}
+require_ko claims_{build_id,calls,named,state,target} livepatch_sample test_klp_kprobe
 ktap_plan 17
 
 # ANCHOR: reversal
@@ -133,30 +133,31 @@ probes()
 {
 	local tracing=/sys/kernel/tracing list=/sys/kernel/debug/kprobes/list hits
 
+	require_config CONFIG_KPROBES_ON_FTRACE
 	require_file "$tracing/kprobe_events" "$list"
 	load_mod test_klp_kprobe has_post_handler=Y
 	grep -q ' cmdline_proc_show+' "$list" || fail "the probe is not armed"
-	load_fails EBUSY test_klp_livepatch
+	load_fails EBUSY livepatch_sample
 	log_has "livepatch: failed to register ftrace handler for function 'cmdline_proc_show' \(-16\)" ||
 		fail "the log does not name the function"
 	unload_mod test_klp_kprobe
-	load_lp test_klp_livepatch
+	load_lp livepatch_sample
 	# register_kprobe() returns 0, and there is no probe.
 	load_mod test_klp_kprobe has_post_handler=Y
 	! grep ' cmdline_proc_show+' "$list" || fail "the probe is armed"
 	unload_mod test_klp_kprobe
-	disable_lp test_klp_livepatch
-	unload_mod test_klp_livepatch
+	disable_lp livepatch_sample
+	unload_mod livepatch_sample
 
 	on_exit restore_file "$tracing/kprobe_events" ''
 	write_file "$tracing/kprobe_events" 'r:claims_return cmdline_proc_show'
 	on_exit restore_file "$tracing/events/kprobes/claims_return/enable" 0
 	write_file "$tracing/events/kprobes/claims_return/enable" 1
-	load_lp test_klp_livepatch
-	expect_file /proc/cmdline "test_klp_livepatch: this has been live patched"
+	load_lp livepatch_sample
+	expect_file /proc/cmdline "this has been live patched"
 	read -r _ hits _ < "$tracing/kprobe_profile"
 	[ "$hits" -gt 0 ] || fail "the kretprobe sees nothing"
-	disable_lp test_klp_livepatch
+	disable_lp livepatch_sample
 }
 # ANCHOR_END: probes
 

@@ -174,13 +174,20 @@ impl On<'_> {
         Ok(())
     }
 
-    /// The only case of a script some modules of which refuse the kernel; the one that all was tested with must not be refused.
+    /// The only case of a script that this kernel cannot run: its program is for this machine, or modules of it refuse the kernel.
+    /// The one that all was tested with must not be refused.
     fn refusal(&self, kernel: &Kernel, script: &Script) -> Option<Case> {
+        let skip = |why| Case::new("all of it", Verdict::Skip(why));
+        if let (true, Some(program)) = (kernel.is_arm64(), &script.package) {
+            return Some(skip(format!(
+                "the program {program} is not built for arm64"
+            )));
+        }
         let mut folders = script.modules.iter().flatten();
         let why = folders.find_map(|folder| kbuild::refused(kernel, folder))?;
         Some(match self.args.choice() {
             Choice::Image(None) => Case::failed("its modules are built", vec![why]),
-            _ => Case::new("all of it", Verdict::Skip(why)),
+            _ => skip(why),
         })
     }
 

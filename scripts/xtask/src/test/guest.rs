@@ -90,7 +90,8 @@ pub fn run(kernel: &Kernel, script: &Script, name: &str, how: How) -> Result<(Su
         // Those that it reported before, and that one.
         found = ktap::parse(output).cases;
         found.push(Case::new(DEATH_CASE, Verdict::Pass));
-        if !how.debug {
+        // The transcript has registers of x86-64 in it.
+        if !how.debug && !kernel.is_arm64() {
             let file = expected.join(format!("{}.log", script.stem));
             found.push(last_words_case(&file, &log, how.bless)?);
         }
