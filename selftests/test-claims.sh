@@ -223,7 +223,7 @@ fake_signal()
 	EOF
 	waiter=$!
 	wait_for stack_has "$reader" claims_sleep
-	wait_for stack_has "$waiter" __x64_sys_epoll_wait
+	wait_for stack_has "$waiter" '__(x64|arm64)_sys_epoll_p?wait'
 	load_lp claims_calls
 	wait "$reader" "$waiter"
 	log_has '^livepatch: signaling remaining tasks$' || fail "the transition ended without a signal"

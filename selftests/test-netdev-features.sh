@@ -828,6 +828,8 @@ if ! command -v ping >/dev/null && ! command -v busybox >/dev/null; then
 	skip "no command ping"
 fi
 modprobe virtio_net || fail "virtio_net cannot be loaded"
+# A device that is being renamed is not there for a moment.
+! command -v udevadm >/dev/null || udevadm settle
 mapfile -t CARDS < <(find_cards)
 if [ "${#CARDS[@]}" -lt 2 ]; then
 	skip "needs two virtio network cards on the PCI bus, found ${#CARDS[@]}"

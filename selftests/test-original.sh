@@ -13,6 +13,7 @@ TARGET=test_klp_original_target
 PARAMS=/sys/module/$TARGET/parameters
 TRACING=/sys/kernel/tracing
 
+require_config CONFIG_X86_64 CONFIG_HAVE_STATIC_CALL
 require_ko "$LP" "$TARGET" rules_target rules_other rules_all rules_next
 require_file /proc/cmdline "$TRACING/set_ftrace_filter"
 ktap_plan 7

@@ -201,7 +201,7 @@ pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Result<Vec<Str
         add(&["--append", "cryptomgr.notests"]);
         if !kernel.is_arm64() {
             // QEMU's translator takes string instructions byte by byte: without these a page is cleared in half the time.
-            add(&["--qemu-opts=-cpu max,erms=off,fsrm=off"]);
+            add(&["--qemu-opts=-cpu max,erms=off,fsrm=off,la57=off"]);
             // Each of virtme-ng's streams is a device of its own, and has 64 queues to set up unless it is told of its one port.
             add(&["--qemu-opts=-global virtio-serial-pci.max_ports=2"]);
         }

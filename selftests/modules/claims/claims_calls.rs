@@ -21,6 +21,8 @@ klp::livepatch! {
             functions: [
                 // SAFETY: The declaration is that of every system call with a wrapper; only the test makes this call.
                 unsafe fn (syscall epoll_wait)(*const pt_regs) -> c_long = no_epoll_wait,
+                // SAFETY: As above; arm64 has no other.
+                unsafe fn (syscall epoll_pwait)(*const pt_regs) -> c_long = no_epoll_wait,
                 // SAFETY: As above; any number is as good as another to who asks.
                 unsafe fn (syscall getppid)(*const pt_regs) -> c_long = answer_long,
                 // SAFETY: As above.
