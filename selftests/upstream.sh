@@ -107,7 +107,7 @@ upstream()
 	from=${KLP_UPSTREAM:-$built/scripts}
 	[ -f "$from/functions.sh" ] ||
 		upstream__skip "the kernel was built without its full source: no tools/testing/selftests/livepatch"
-	[ -n "${KLP_UPSTREAM-}" ] || [ -f "$modules/test_klp_livepatch.ko" ] || upstream__skip "no test_klp_livepatch.ko in $modules"
+	[ -n "${KLP_UPSTREAM-}" ] || [ -f "$modules/test_klp_livepatch.ko" ] || upstream__skip "test_klp_livepatch is not built for this kernel"
 	[ -d /sys/kernel/livepatch ] || upstream__skip "CONFIG_LIVEPATCH is not in this kernel"
 	[ -e /sys/kernel/debug/dynamic_debug/control ] || mount -t debugfs none /sys/kernel/debug ||
 		upstream__skip "debugfs cannot be mounted"
