@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::source;
 use super::source::Source;
 use super::stock;
+use super::tree;
 use super::Kernel;
 use crate::cli::KernelArgs;
 use crate::error;
@@ -43,8 +44,6 @@ struct Plan {
     /// `None` while nothing was fetched yet.
     source: Option<Source>,
     fragments: String,
-    /// What `make` is told of the architecture.
-    arch: &'static [&'static str],
 }
 
 /// What the kernel of that name asks for, if there is one.
@@ -55,13 +54,18 @@ pub fn fragment(name: &str) -> PathBuf {
 impl Plan {
     fn of(args: &KernelArgs, name: &str) -> Result<Plan> {
         let own = fs::read_to_string(fragment(name))?;
-        let fragments = fragments(&FRAGMENTS)? + &assignments(&own);
-        let is_arm64 = fragments.contains(ARM64);
         Ok(Plan {
             source: Source::known(args.source.as_deref())?,
-            fragments,
-            arch: if is_arm64 { &[super::ARM64] } else { &[] },
+            fragments: fragments(&FRAGMENTS)? + &assignments(&own),
         })
+    }
+
+    /// What `make` is told of the architecture.
+    fn arch(&self) -> &[&str] {
+        match self.fragments.contains(ARM64) {
+            true => &[super::ARM64],
+            false => &[],
+        }
     }
 
     fn key(&self) -> Option<String> {
@@ -81,17 +85,10 @@ impl Plan {
         let dir = paths::cache().ok()?.join("kernel").join(&key);
         let stamp = fs::read_to_string(dir.join("stamp.json")).ok()?;
         let stamp: Value = serde_json::from_str(&stamp).ok()?;
-        let says = |key: &str| stamp[key].as_str().map(str::to_owned);
-        let build = dir.join("build");
-        let make_args = [&[LLVM], self.arch].concat();
-        let make_args: Vec<_> = make_args.into_iter().map(str::to_owned).collect();
         let kernel = Kernel {
-            source: says("source")?.into(),
+            source: stamp["source"].as_str()?.into(),
             key,
-            release: says("release")?,
-            image: super::image(&build, &make_args),
-            make_args,
-            build,
+            ..tree::check(&dir.join("build")).ok()?
         };
         (kernel.image.is_file() && kernel.source.is_dir()).then_some(kernel)
     }
@@ -117,9 +114,8 @@ pub fn ensure(args: &KernelArgs, name: &str) -> Result<Kernel> {
         let _lock = super::building(&dir)?;
         if plan.finished().is_none() {
             compile(&dir, &source_dir, &plan)?;
-            let release = fs::read_to_string(dir.join("build/include/config/kernel.release"))?;
             // The source may be that of other kernels as well.
-            let stamp = json!({"release": release.trim(), "source": source_dir});
+            let stamp = json!({"source": source_dir});
             paths::write_whole(&dir.join("stamp.json"), &stamp.to_string())?;
         }
         plan.finished()
@@ -140,12 +136,12 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if !dir.join("build").exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
-    configure(dir, source, plan.arch, &plan.fragments)?;
+    configure(dir, source, plan.arch(), &plan.fragments)?;
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
-    let is_arm64 = !plan.arch.is_empty();
-    let mut command = make(dir, source, plan.arch);
+    let is_arm64 = !plan.arch().is_empty();
+    let mut command = make(dir, source, plan.arch());
     command.args([if is_arm64 { "Image" } else { "bzImage" }, "modules"]);
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
@@ -159,7 +155,7 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if is_arm64 {
         // A guest of another architecture cannot look for them in the build root. By a make of its own, which does not begin
         // before there are any.
-        let mut command = make(dir, source, plan.arch);
+        let mut command = make(dir, source, plan.arch());
         command
             .arg("modules_install")
             .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display()));
