@@ -123,8 +123,8 @@ pub enum Command {
     /// Host tests, shellcheck, tidy, then the kselftests in the virtual machine
     ///
     /// With --debug only the kselftests and the kernel's own tests, all of them on the debug kernel, as `debug NAME`.
-    /// Without it two of them follow where the debug kernel is built already (rules, netdev-features), and all of them,
-    /// the faults point by point, with CI_FULL=1 in the environment, which builds that kernel first.
+    /// Without it two of them follow where the debug kernel is built already (rules, netdev-features), and with CI_FULL=1 in
+    /// the environment, which builds them first, all of them on each small kernel of our own: `cfi NAME`, `gcc NAME` and so on.
     ///
     /// `upstream-rust` is the kernel's own livepatch selftests on our modules, `upstream-c`, which runs only when it is
     /// named, the same on the kernel's: `test upstream` runs both.

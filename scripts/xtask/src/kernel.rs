@@ -39,9 +39,6 @@ pub use source::tree_version as source_version;
 pub use stock::numbers;
 pub use stock::tested;
 
-/// The source of `core`, from which the kernel builds its own.
-const RUST_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library";
-
 /// What `make` is told where it does not build for x86-64.
 const ARM64: &str = "ARCH=arm64";
 
@@ -118,7 +115,6 @@ impl Kernel {
     pub fn words_of_make(&self) -> Vec<String> {
         let mut words = vec![format!("KDIR={}", self.build.display())];
         words.extend(self.make_args.clone());
-        words.push(format!("RUST_LIB_SRC={RUST_LIBRARY}"));
         words
     }
 
@@ -169,7 +165,6 @@ fn make(build: &Path, source: Option<&Path>, args: &[String]) -> Command {
     };
     command
         .args(args)
-        .arg(format!("RUST_LIB_SRC={RUST_LIBRARY}"))
         .arg(format!("-j{}", queue::workers()))
         // A make above us must not hand down its flags, nor the user's choice of kernel its own.
         .env_remove("MAKEFLAGS")

@@ -6,9 +6,10 @@
 //! own, on a kernel that nobody else has touched. A pattern chooses among the names of both; what is not chosen costs
 //! nothing. All that a run needs, kernels and modules as well, goes through one queue.
 //!
-//! Scripts run on the kernel of the command line, and a second time on the debug kernel, as `debug <stem>`: all of them
-//! when it was asked for (`--debug`, `CI_FULL=1`), else, where that kernel is built already, the few of [`DEBUG_SOME`].
-//! There a splat of lockdep, KASAN or UBSAN, a leak, a warning fails the run, wherever in the log it stands.
+//! Scripts run on the kernel of the command line. With `CI_FULL=1` they run once more on each small kernel of our own, as
+//! `debug <stem>`, `cfi <stem>` and so on. Without, where the debug kernel is built already, the few of [`DEBUG_SOME`] do; all
+//! of them when it was asked for (`--debug`). There a splat of lockdep, KASAN or UBSAN, a leak, a warning fails the run,
+//! wherever in the log it stands.
 
 pub mod guest;
 pub mod host;
@@ -29,6 +30,7 @@ use crate::cli::Choice;
 use crate::cli::KernelArgs;
 use crate::cli::TestArgs;
 use crate::kbuild;
+use crate::kernel::own;
 use crate::kernel::Kernel;
 use crate::ktap::Case;
 use crate::ktap::Verdict;
@@ -50,8 +52,8 @@ use told::Told;
 /// The suites of the debug kernel that run in a normal test: every rule, and the widest use of foreign locks.
 const DEBUG_SOME: [&str; 2] = ["rules", "netdev-features"];
 
-/// What stands before the name of a suite that runs on the debug kernel.
-const DEBUG: &str = "debug ";
+/// The kernel with the checkers.
+const DEBUG: &str = "debug";
 
 /// What building takes when it was not built before.
 const KERNEL_GUESS: Duration = Duration::from_secs(600);
@@ -60,8 +62,8 @@ const MODULES_GUESS: Duration = Duration::from_secs(120);
 /// A kernel, with what is to run on it.
 struct On<'a> {
     args: KernelArgs,
-    /// Stands before the names of the suites.
-    prefix: &'static str,
+    /// One of our own, beside that of the command line; stands before the names of the suites.
+    own: Option<String>,
     scripts: Vec<&'a Script>,
     /// Suites of the host look at it.
     host: bool,
@@ -69,28 +71,38 @@ struct On<'a> {
 }
 
 /// The kernels of a run that chooses among all suites, each with all that may run on it.
-fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Vec<On<'a>> {
-    let on = |args: &KernelArgs, prefix, host, wanted: &dyn Fn(&Script) -> bool| On {
-        args: args.clone(),
-        prefix,
+fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Result<Vec<On<'a>>> {
+    let on = |args: KernelArgs, own: Option<String>, wanted: &dyn Fn(&Script) -> bool| On {
+        args,
+        host: own.is_none(),
+        own,
         scripts: scripts.iter().filter(|script| wanted(script)).collect(),
-        host,
         kernel: OnceLock::new(),
     };
-    let debug = args.with("debug");
     let choice = args.choice();
     let mut found = Vec::new();
     if choice != Choice::debug() {
-        found.push(on(args, "", true, &|_| true));
+        found.push(on(args.clone(), None, &|_| true));
     }
-    // Of Debian's kernels alone there is one with the checkers.
-    let may_debug = matches!(choice, Choice::Image(_));
-    let all = choice == Choice::debug() || may_debug && guest::is_full();
-    if all || may_debug && Kernel::resolve(&debug).is_ok() {
-        let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
-        found.push(on(&debug, DEBUG, false, &wanted));
+    for name in own::names()? {
+        let kernel = args.with(&name);
+        // Beside Debian's kernels alone.
+        let may_be = matches!(choice, Choice::Image(_));
+        let is_debug = name == DEBUG;
+        if may_be && guest::is_full() || is_debug && choice == Choice::debug() {
+            found.push(on(kernel, Some(name), &|_| true));
+        } else if may_be && is_debug && Kernel::resolve(&kernel).is_ok() {
+            let some = |script: &Script| DEBUG_SOME.contains(&script.stem.as_str());
+            found.push(on(kernel, Some(name), &some));
+        }
     }
-    found
+    Ok(found)
+}
+
+/// What a suite on a kernel of our own is called without that kernel.
+fn of_own(name: &str) -> Option<&str> {
+    let (kernel, of) = name.split_once(' ')?;
+    own::fragment(kernel).is_file().then_some(of)
 }
 
 /// The names of all suites that this run can choose from, in their order; `named` where some are named.
@@ -124,12 +136,10 @@ fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
         .trim_start_matches("test-")
         .trim_end_matches(".sh")
         .replace('_', "-");
-    let is_debug = |name: &String| name.starts_with(DEBUG);
+    let is_own = |name: &String| of_own(name).is_some();
     // With `--debug` there are no others, and nobody has to say it twice.
-    let only_debug = names.iter().all(is_debug);
-    let is_it = |name: &&String| {
-        **name == wanted || only_debug && name.strip_prefix(DEBUG) == Some(&wanted)
-    };
+    let only_own = names.iter().all(is_own);
+    let is_it = |name: &&String| **name == wanted || only_own && of_own(name) == Some(&wanted);
     // A whole name means that one and not the others that contain it.
     if let Some(name) = names.iter().find(is_it) {
         return Ok(vec![name.clone()]);
@@ -139,9 +149,9 @@ fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
     if like.is_empty() {
         return Err(catalog::unknown("test like", pattern, names));
     }
-    // Those of the debug kernel are slow: they are meant by their own names, or where there are no others.
-    if !wanted.starts_with(DEBUG.trim_end()) && !like.iter().all(is_debug) {
-        like.retain(|name| !is_debug(name));
+    // Those on our own kernels are slow: they are meant by their own names, or where there are no others.
+    if of_own(&format!("{wanted} ")).is_none() && !like.iter().all(is_own) {
+        like.retain(|name| !is_own(name));
     }
     Ok(like)
 }
@@ -149,15 +159,17 @@ fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
 impl On<'_> {
     /// How a suite on it is called.
     fn name(&self, of: &str) -> String {
-        format!("{}{of}", self.prefix)
+        let own = self.own.as_ref();
+        own.map_or_else(|| of.to_owned(), |own| format!("{own} {of}"))
     }
 
     /// Forget what was not chosen.
     fn retain(&mut self, chosen: &[String]) {
-        let is_chosen = |name: &str| chosen.contains(&format!("{}{name}", self.prefix));
-        self.scripts.retain(|script| is_chosen(&script.name));
+        let mut scripts = std::mem::take(&mut self.scripts);
+        scripts.retain(|script| chosen.contains(&self.name(&script.name)));
+        self.scripts = scripts;
         let mut host = host::ALL.iter().filter(|host| host.kernel);
-        self.host &= host.any(|host| is_chosen(host.name));
+        self.host &= host.any(|host| chosen.contains(&self.name(host.name)));
     }
 
     fn build_modules(&self) -> Result<()> {
@@ -216,7 +228,7 @@ pub fn of_kernel() -> Result<Vec<String>> {
 pub fn suites(args: &KernelArgs, options: &TestArgs) -> Result<results::Run> {
     let mut scripts = script::all(&paths::root())?;
     scripts.retain(|script| !script.named || !options.patterns.is_empty());
-    let mut kernels = kernels(args, &scripts);
+    let mut kernels = kernels(args, &scripts)?;
     let names = names(&kernels, !options.patterns.is_empty());
     let names = choose(&names, &options.patterns)?;
     for on in &mut kernels {
@@ -303,8 +315,8 @@ fn jobs<'a>(
         for script in &on.scripts {
             let name = on.name(&script.name);
             let how = How {
-                debug: on.prefix == DEBUG,
-                bless: bless && on.prefix.is_empty(),
+                debug: on.own.as_deref() == Some(DEBUG),
+                bless: bless && on.own.is_none(),
                 live: told.total == 1,
             };
             jobs.push(Job {
@@ -365,11 +377,13 @@ mod tests {
     }
 
     #[test]
-    fn the_debug_kernel_has_suites_of_its_own() {
+    fn our_own_kernels_have_suites_of_their_own() {
         let like_of = |names: &'static [&str]| move |pattern| like(names, pattern);
         // By what is typed: the usual one; the debug one by its name, or because there is no other.
-        let some = like_of(&["fmt", "rules", "x", "debug rules"]);
+        let some = like_of(&["fmt", "rules", "x", "x 1/2", "debug rules", "cfi x 1/2"]);
         assert_eq!(some("rule"), "rules");
+        assert_eq!(some("1/2"), "x 1/2");
+        assert_eq!(some("cfi"), "cfi x 1/2");
         assert_eq!(some("debug"), "debug rules");
         let all = like_of(&["debug rules", "debug x", "debug xy"]);
         assert_eq!(all("x"), "debug x");

@@ -30,8 +30,9 @@ use crate::progress::Unit;
 /// What the tests and the virtual machine ask for, in the form of a `.config`; on top of it comes what is the kernel's own.
 const FRAGMENTS: [&str; 2] = ["selftests/config", "scripts/xtask/vm.config"];
 
-/// Asked for by the fragment of a kernel that is cross-built.
+/// What a fragment asks for whose kernel is cross-built, or compiled by gcc.
 const ARM64: &str = "CONFIG_ARM64=y\n";
+const GCC: &str = "CONFIG_CC_IS_GCC=y\n";
 
 /// C compiled by the build root's LLVM.
 pub const LLVM: &str = "LLVM=-19";
@@ -51,6 +52,17 @@ pub fn fragment(name: &str) -> PathBuf {
     paths::root().join(format!("scripts/xtask/kernels/{name}.config"))
 }
 
+/// The names of all that this machine can run.
+pub fn names() -> Result<Vec<String>> {
+    let files = paths::files_in(&paths::root().join("scripts/xtask/kernels"), "config")?;
+    let names = files.iter().filter_map(|path| path.file_stem());
+    let has_arm64 = paths::cache()?.join("arm64/bin/sh").exists();
+    Ok(names
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| has_arm64 || name != "arm64")
+        .collect())
+}
+
 impl Plan {
     fn of(args: &KernelArgs, name: &str) -> Result<Plan> {
         let own = fs::read_to_string(fragment(name))?;
@@ -60,11 +72,16 @@ impl Plan {
         })
     }
 
-    /// What `make` is told of the architecture.
-    fn arch(&self) -> &[&str] {
-        match self.fragments.contains(ARM64) {
-            true => &[super::ARM64],
-            false => &[],
+    fn is_arm64(&self) -> bool {
+        self.fragments.contains(ARM64)
+    }
+
+    /// What `make` is told of compiler and architecture.
+    fn words(&self) -> &[&str] {
+        match self.is_arm64() {
+            true => &[LLVM, super::ARM64],
+            false if self.fragments.contains(GCC) => &[],
+            false => &[LLVM],
         }
     }
 
@@ -136,13 +153,12 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
     if !dir.join("build").exists() {
         super::need_space(super::BUILD_SPACE)?;
     }
-    configure(dir, source, plan.arch(), &plan.fragments)?;
+    configure(dir, source, plan.words(), &plan.fragments)?;
 
     let log = dir.join("build.log");
     eprintln!("log: {}", log.display());
-    let is_arm64 = !plan.arch().is_empty();
-    let mut command = make(dir, source, plan.arch());
-    command.args([if is_arm64 { "Image" } else { "bzImage" }, "modules"]);
+    let mut command = make(dir, source, plan.words());
+    command.args([if plan.is_arm64() { "Image" } else { "bzImage" }, "modules"]);
     let mut progress = Progress::new("build the kernel", Unit::Steps, STEPS, 0);
     super::long_make(&mut command, &log, &mut progress, "building the kernel").inspect_err(
         |error| {
@@ -152,10 +168,10 @@ fn compile(dir: &Path, source: &Path, plan: &Plan) -> Result<()> {
             }
         },
     )?;
-    if is_arm64 {
+    if plan.is_arm64() {
         // A guest of another architecture cannot look for them in the build root. By a make of its own, which does not begin
         // before there are any.
-        let mut command = make(dir, source, plan.arch());
+        let mut command = make(dir, source, plan.words());
         command
             .arg("modules_install")
             .arg(format!("INSTALL_MOD_PATH={}", dir.join("build").display()));
@@ -170,7 +186,6 @@ pub fn make(dir: &Path, source: &Path, words: &[&str]) -> Command {
     let build = dir.join("build");
     let mut command = super::make(&build, Some(source), &[]);
     command
-        .arg(LLVM)
         .args(words)
         .env("KBUILD_BUILD_USER", "livepatch")
         .env("KBUILD_BUILD_HOST", "cookbook");
