@@ -18,7 +18,7 @@ NEW=livepatch.rules_target.$OLD
 rules_needs rules_all rules_target syscall_compat test_klp_livepatch
 [ -e "$TRACING/kprobe_events" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
 require_file "$TRACING/kprobe_events" "$TRACING/set_graph_function"
-ktap_plan 10
+ktap_plan 11
 
 # probe DEFINITION…: adds them, and switches all on
 probe()
@@ -105,14 +105,22 @@ kprobes_later()
 # ANCHOR_END: kprobes
 
 # ANCHOR: replacement
-# A replacement in Rust has no call of ftrace, and so tracefs sets no kprobe on it.
+# A replacement in Rust has a call of ftrace where its compiler is 1.98 or later. Without one tracefs sets no kprobe on it.
 on_replacement()
 {
+	local new="p:tracers/new rules_all:$NEW"
+
 	! has_config CONFIG_KPROBE_EVENTS_ON_NOTRACE || skip "CONFIG_KPROBE_EVENTS_ON_NOTRACE is in this kernel"
 	load_mod rules_target
 	load_lp rules_all
-	expect_fail EINVAL write_file "$TRACING/kprobe_events" "p:tracers/new rules_all:$NEW"
-	log_has "^trace_kprobe: Could not probe notrace function $NEW" || fail "refused for another reason"
+	on_exit restore_file "$TRACING/set_ftrace_filter" ""
+	if echo "$NEW" 2> /dev/null > "$TRACING/set_ftrace_filter"; then
+		probe "$new"
+		sees 11 "new: ($NEW)"
+	else
+		expect_fail EINVAL write_file "$TRACING/kprobe_events" "$new"
+		log_has "^trace_kprobe: Could not probe notrace function $NEW" || fail "refused for another reason"
+	fi
 	disable_lp rules_all
 }
 # ANCHOR_END: replacement
@@ -230,6 +238,42 @@ bpf_later()
 }
 # ANCHOR_END: bpf
 
+# Addresses of perf's call chains, as far as they are in our modules, by name. It looks modules up in files, which may be elsewhere.
+named()
+{
+	awk 'NR == FNR { name[$1] = $3; next }
+		{ at = ""; for (its in name) if (its <= $1 && its > at) at = its; if (name[at] ~ /rules_target_/) print name[at] }' "$@"
+}
+
+# ANCHOR: perf
+perf_chains()
+{
+	local filter="ip == $OLD || ip == rules_target_wait" recorder
+
+	require_command perf
+	require_file "$TRACING/events/ftrace/function"
+	load_mod rules_target
+	log "% perf record -a -g -e ftrace:function --filter '$filter' &"
+	# What perf starts, it starts when it counts.
+	perf record -q -B -N -o "$KLP_TMP/perf" -a -g -e ftrace:function --filter "$filter" \
+		sh -c "echo; exec sleep 100000" > "$KLP_TMP/counts" 2> "$KLP_TMP/said" &
+	recorder=$!
+	wait_for test -s "$KLP_TMP/counts" || fail "perf: $(cat "$KLP_TMP/said")"
+	expect_file "$ANSWER" 0
+	load_lp rules_all
+	expect_file "$ANSWER" 11
+	grep '\[rules_' /proc/kallsyms > "$KLP_TMP/names"
+	disable_lp rules_all
+	expect_file "$ANSWER" 0
+	kill -INT "$recorder"
+	wait "$recorder" || true
+	log "% perf script"
+	perf script -i "$KLP_TMP/perf" -F ip > "$KLP_TMP/chains" 2> "$KLP_TMP/said" || fail "perf: $(cat "$KLP_TMP/said")"
+	show named "$KLP_TMP/names" "$KLP_TMP/chains"
+	check_transcript tracers-perf
+}
+# ANCHOR_END: perf
+
 uprobes()
 {
 	bpf 'uretprobe:libc:read /comm == "cat"/ { printf("read() = %d\n", retval) }' cat /proc/cmdline
@@ -280,12 +324,13 @@ read_file /proc/cmdline
 OWN_BYTES=$((${#REPLY} + 1))
 ktap_case "kprobes first: entry and return of the old function are seen, its inside is not" kprobes_first
 ktap_case "the livepatch first: kprobes see the same" kprobes_later
-ktap_case "tracefs refuses a kprobe on a replacement in Rust" on_replacement
+ktap_case "a kprobe on a replacement in Rust is refused where ftrace does not reach it" on_replacement
 ktap_case "the function graph tracer sees a replaced function, in both orders" graph_tracer
 ktap_case "a task asleep below a kretprobe holds nothing up" moves_beside kprobes
 ktap_case "a task asleep below the function graph tracer holds nothing up" moves_beside graph
 ktap_case "BPF's fentry and fexit first: they see whichever function runs" bpf_first
 ktap_case "the livepatch first: fentry and fexit see the same" bpf_later
+ktap_case "perf counts calls of the old function, and its call chains have the one that ran" perf_chains
 ktap_case "a task asleep below a uretprobe holds nothing up" moves_beside uprobes
 ktap_case "a task in a page fault holds up what it came from, and nothing else" page_fault
 ktap_finish
