@@ -67,7 +67,7 @@ give_names()
 udev_settle()
 {
 	if command -v udevadm >/dev/null; then
-		udevadm settle --timeout=120
+		udevadm settle --timeout=3600
 	fi
 }
 
