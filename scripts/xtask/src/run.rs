@@ -132,7 +132,15 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     let livepatch = &sample.livepatch;
     let module = &livepatch.module;
     let functions = paths::root().join("selftests/functions.sh");
-    let typed = |command: &String| format!("typed {}", process::quote(command));
+    let words = paths::read_lossy(&functions);
+    // A word of that file, or else a command as a user types it.
+    let step = |step: &String| {
+        let word = step.split_whitespace().next().unwrap_or_default();
+        match word == "effect" || words.contains(&format!("\n{word}()")) {
+            true => step.clone(),
+            false => format!("typed {}", process::quote(step)),
+        }
+    };
     // A command that fails is an effect, too; its complaint is shown like any output.
     let show = |command: &String| format!("show bash -c {} || true; ", process::quote(command));
     let show: String = livepatch.show.iter().map(show).collect();
@@ -145,7 +153,7 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
     let errno = options.expect.as_deref();
 
     let mut steps = vec![format!("effect() {{ {show}:; }}")];
-    steps.extend(livepatch.setup.iter().map(typed));
+    steps.extend(livepatch.setup.iter().map(step));
     // The guest loads the drivers of its own devices by itself.
     steps.extend(targets.iter().map(|t| match after {
         true => format!("[ ! -d /sys/module/{t} ] || unload_mod {t}"),
@@ -175,14 +183,7 @@ fn script(modules: &Path, sample: &Sample, options: &RunArgs) -> String {
             steps.push(format!("unload_mod {module}"));
         }
     } else {
-        let words = paths::read_lossy(&functions);
-        steps.extend(livepatch.steps.iter().map(|step| {
-            let word = step.split_whitespace().next().unwrap_or_default();
-            match word == "effect" || words.contains(&format!("\n{word}()")) {
-                true => step.clone(),
-                false => typed(step),
-            }
-        }));
+        steps.extend(livepatch.steps.iter().map(step));
     }
     let left = targets[..left].iter().rev();
     steps.extend(left.map(|t| format!("unload_mod {t}")));
