@@ -17,7 +17,7 @@ NEW=livepatch.rules_target.$OLD
 
 rules_needs rules_all rules_target syscall_compat test_klp_livepatch
 [ -e "$TRACING/kprobe_events" ] || mount -t tracefs tracefs "$TRACING" 2>/dev/null || true
-require_file "$TRACING/kprobe_events" "$TRACING/set_graph_function"
+require_file "$TRACING/kprobe_events"
 ktap_plan 11
 
 # probe DEFINITION…: adds them, and switches all on
@@ -134,6 +134,7 @@ no_graph()
 
 graph()
 {
+	require_file "$TRACING/set_graph_function"
 	on_exit no_graph
 	log "% echo $OLD > set_ftrace_filter; echo function_graph > current_tracer"
 	echo "$OLD" > "$TRACING/set_ftrace_filter"

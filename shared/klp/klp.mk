@@ -45,8 +45,20 @@ endif
 # <linux/livepatch.h>: proposed/livepatch.h.
 klp-livepatch-h := $(or $(KLP_LIVEPATCH_H),$(wildcard $(srctree)/include/linux/livepatch*.h))
 ifneq ($(shell grep -l '^struct klp_state_callbacks {' /dev/null $(klp-livepatch-h)),)
-klp-cfg := --cfg klp_state_callbacks
+klp-cfg += --cfg klp_state_callbacks
 klp-clang-flags += $(addprefix -include ,$(KLP_LIVEPATCH_H)) -DKLP_STATE_CALLBACKS
+endif
+
+# From 1.98 on, rustc can begin functions as `-mfentry` lets a C compiler do, if the kernel's target.json has
+# "supports-fentry": then ftrace reaches those of a module that are not inlined, as it reaches C's. It does not list them for
+# ftrace as gcc does; objtool, which else does that for clang, can.
+klp-fentry-flag := -Zinstrument-mcount=fentry
+klp-fentry := $(and $(CONFIG_X86_64),$(CONFIG_DYNAMIC_FTRACE),$(call rustc-min-version,109800),$(shell \
+	RUSTC_BOOTSTRAP=1 $(RUSTC) $(filter --target=%,$(KBUILD_RUSTFLAGS)) -Zunstable-options $(klp-fentry-flag) --print=cfg \
+	>/dev/null 2>&1 && echo $(klp-fentry-flag)))
+ifdef klp-fentry
+klp-cfg += --cfg klp_fentry
+klp-mcount := $(if $(CONFIG_FTRACE_MCOUNT_USE_CC),--mcount)
 endif
 
 quiet_cmd_klp_bindgen = BINDGEN $(quiet_modtag) $@
@@ -79,9 +91,10 @@ $(obj)/libklp.rmeta: $(KLP)/src/lib.rs $(obj)/klp_bindings.rs FORCE
 	+$(call if_changed_dep,klp_crate)
 
 define klp-module
-RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(klp-crate) $(klp-on-demand)
+RUSTFLAGS_$(1)_main.o := --crate-name $(1) --extern klp=$(klp-crate) $(klp-on-demand) $(klp-fentry)
 $(obj)/$(1)_main.o: $(src)/$(1).rs $(klp-crate) $(addprefix $(obj)/,$(klp-own-bindings)) FORCE
 	+$$(call if_changed_rule,rustc_o_rs)
+$(if $(klp-mcount),$(obj)/$(1)_main.o: private cmd_objtool = ; $$(objtool) $$(if $$(delay-objtool),,$$(objtool-args)) --mcount $$@)
 endef
 $(foreach m,$(klp-m),$(eval $(call klp-module,$(m))))
 

@@ -2,17 +2,20 @@
 
 //! Rust functions that ftrace can reach.
 //!
-//! rustc emits no call of `__fentry__`, so ftrace sees no Rust function, and what ftrace does not see can neither be
-//! traced by name nor be livepatched. [`traceable!`](crate::traceable!) puts an entry of a few instructions in front of
-//! one.
+//! Before 1.98 rustc emits no call of `__fentry__`, so ftrace sees no Rust function, and what ftrace does not see can
+//! neither be traced by name nor be livepatched. [`traceable!`](crate::traceable!) puts an entry of a few instructions in
+//! front of one. Where rustc has `-Zinstrument-mcount=fentry`, `klp.mk` asks for it: each function of a module is reached
+//! then that is not inlined, and the macro only keeps it from that.
 //!
 //! Header: [`arch/x86/include/asm/ftrace.h`](srctree/arch/x86/include/asm/ftrace.h)
 
 /// Defines a function with the C calling convention that ftrace can trace and a livepatch can replace.
 ///
-/// The name belongs to an entry in assembly, as a compiler with `-mfentry` would begin it. Its call of `__fentry__` is
-/// listed for ftrace by objtool, or by the entry itself where the kernel is compiled by gcc, which does the same; objtool
-/// computes how to unwind the stack through it.
+/// The function appears in kallsyms by its name as it is written, which must be unique in the module.
+///
+/// Before rustc 1.98 that name belongs to an entry in assembly, as a compiler with `-mfentry` would begin it. Its call of
+/// `__fentry__` is listed for ftrace by objtool, or by the entry itself where the kernel is compiled by gcc, which does the
+/// same; objtool computes how to unwind the stack through it.
 ///
 /// The entry *calls* the body and does not jump to it. While a task is in the body, the entry's address is on its stack,
 /// and that is what the livepatch core looks for before it switches the task: with a jump it would see nothing, and the
@@ -20,8 +23,8 @@
 ///
 /// # Limits
 ///
-/// At most six parameters and a result, each one an integer or a pointer: what the calling convention passes in registers.
-/// x86-64, without `CONFIG_CFI`. The name must be unique in the module; it appears in kallsyms as it is written.
+/// x86-64. Before rustc 1.98 not with `CONFIG_CFI`, and at most six parameters and a result, each one an integer or a
+/// pointer: what the calling convention passes in registers.
 ///
 /// # Examples
 ///
@@ -33,7 +36,23 @@
 ///     }
 /// }
 /// ```
+#[cfg(klp_fentry)]
+#[macro_export]
+macro_rules! traceable {
+    (
+        $(#[$attr:meta])*
+        unsafe extern "C" fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    ) => {
+        $(#[$attr])*
+        #[no_mangle]
+        #[inline(never)]
+        unsafe extern "C" fn $name($($arg: $type),*) $(-> $ret)? $body
+    };
+}
+
+/// Defines a function with the C calling convention that ftrace can trace and a livepatch can replace.
 #[cfg(all(
+    not(klp_fentry),
     target_arch = "x86_64",
     not(CONFIG_CFI),
     any(CONFIG_FTRACE_MCOUNT_USE_CC, CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)
@@ -86,10 +105,13 @@ macro_rules! traceable {
 }
 
 /// Refused: this kernel's function entries look otherwise, or ftrace would not hear of them.
-#[cfg(not(all(
-    target_arch = "x86_64",
-    not(CONFIG_CFI),
-    any(CONFIG_FTRACE_MCOUNT_USE_CC, CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)
+#[cfg(not(any(
+    klp_fentry,
+    all(
+        target_arch = "x86_64",
+        not(CONFIG_CFI),
+        any(CONFIG_FTRACE_MCOUNT_USE_CC, CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)
+    )
 )))]
 #[macro_export]
 macro_rules! traceable {
