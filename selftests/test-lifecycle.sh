@@ -7,7 +7,7 @@
 #
 #     KLP_CASES='*at random' KLP_STEPS=10000 KLP_SEED=1 cargo xtask test lifecycle
 #
-# xtask: modules=lifecycle,c-twins package=lifecycle timeout=2400
+# xtask: modules=lifecycle,c-twins package=lifecycle
 
 . "$(dirname "$0")/functions.sh"
 

@@ -7,7 +7,7 @@
 # a new device a name of its own at a moment of its own, and the kernel's log has the name of that moment.
 # The traffic goes to QEMU's user-mode network, in which the host is 10.0.2.2 and answers ping.
 #
-# xtask: modules=netdev-features,naive-netdev-features,selftests timeout=900
+# xtask: modules=netdev-features,naive-netdev-features,selftests
 
 . "$(dirname "$0")/functions.sh"
 . "$KLP_DIR/samples.sh"

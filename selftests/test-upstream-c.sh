@@ -3,6 +3,6 @@
 #
 # The kernel's own livepatch selftests, unmodified, on its own modules in C (upstream.sh).
 #
-# xtask: modules=upstream timeout=3600 when=named
+# xtask: modules=upstream when=named
 
 . "$(dirname "$0")/upstream.sh" c

@@ -3,6 +3,6 @@
 #
 # The kernel's own livepatch selftests, unmodified, on ours of the same names in Rust (upstream.sh).
 #
-# xtask: modules=selftests,upstream timeout=3600
+# xtask: modules=selftests,upstream
 
 . "$(dirname "$0")/upstream.sh" rust

@@ -180,7 +180,7 @@ pub fn load(
             "--nics",
             "1",
             "--timeout",
-            "1200",
+            "3600",
             "--",
             "python3",
         ])

@@ -35,7 +35,7 @@ use crate::vm;
 use crate::vm::Guest;
 
 /// A sample's story is told in seconds; this only ends a hang.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// `cargo xtask run NAME [PARAM…]`.
 pub fn run(args: &KernelArgs, options: &RunArgs) -> Result<()> {

@@ -3,8 +3,8 @@
 //! Debian's own kernel images, unmodified: only what modules in Rust need beside the headers package, the kernel's Rust
 //! side, is built here from the matching source, by the compilers that built the image.
 //!
-//! That it came out the same is known before anything is loaded: rustc puts a hash of each crate into the names of its
-//! symbols, and the image's `Module.symvers` has those names.
+//! That it came out the same is known before anything is loaded: the image's `Module.symvers` has the names of all functions
+//! that modules may link to. In each are a hash, which is of the compiler and the crate's name, and the types it was made for.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -238,7 +238,7 @@ fn prepare(release: &str, source: &Path, dir: &Path) -> Result<()> {
         }
     }
     progress.finish();
-    same_crates(release, &build)?;
+    same_names(release, &build)?;
     paths::write_whole(&dir.join(STAMP), &source.to_string_lossy())
 }
 
@@ -267,28 +267,27 @@ fn unpack(deb: &Path, to: &Path) -> Result<()> {
     process::capture(&mut command).map(drop)
 }
 
-/// Do the crates that were built here have the names that the image's have?
-fn same_crates(release: &str, build: &Path) -> Result<()> {
-    let theirs = crates(&fs::read_to_string(build.join("Module.symvers"))?);
-    let mut ours = BTreeSet::new();
-    for object in ["rust/core.o", "rust/kernel.o"] {
-        ours.extend(crates(&process::capture(
-            Command::new("nm").arg(build.join(object)),
-        )?));
-    }
-    let missing: Vec<_> = theirs.difference(&ours).cloned().collect();
+/// Do the functions that were built here have the names that the image's have?
+fn same_names(release: &str, build: &Path) -> Result<()> {
+    let theirs = names(&fs::read_to_string(build.join("Module.symvers"))?);
+    let mut nm = Command::new("nm");
+    nm.args(paths::files_in(&build.join("rust"), "o")?);
+    let ours = names(&process::capture(&mut nm)?);
+    let missing: Vec<_> = theirs.difference(&ours).collect();
     if theirs.is_empty() || !missing.is_empty() {
         anyhow::bail!(error::host(format!(
-            "the Rust side built here is not that of the image {release} (its crates {} came out under other names): modules would not load; is the build root's rustc the one of that image?",
-            missing.join(", ")
+            "the Rust side built here is not that of the image {release} ({} of its {} functions are not there, such as {}): modules would not load; is the build root's rustc the one of that image?",
+            missing.len(),
+            theirs.len(),
+            missing.first().map_or("", |name| name)
         )));
     }
     Ok(())
 }
 
-/// `core` and `kernel` as they stand in mangled names, with their hashes.
-fn crates(text: &str) -> BTreeSet<String> {
-    pattern(r"Cs[0-9A-Za-z]+_(4core|6kernel)")
+/// Mangled names.
+fn names(text: &str) -> BTreeSet<String> {
+    pattern(r"\b_R[A-Z][0-9A-Za-z_]+")
         .find_iter(text)
         .map(|m| m.as_str().to_owned())
         .collect()
@@ -322,10 +321,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crates_are_found_in_mangled_names() {
-        let text =
-            "0x0\t_RNvNtCs2lKf6AS60Zg_4core3fmt\tvmlinux\n0x0\t_RNvCsAbC_6kernel1x\tvmlinux\n";
-        let names: Vec<_> = crates(text).into_iter().collect();
-        assert_eq!(names, ["Cs2lKf6AS60Zg_4core", "CsAbC_6kernel"]);
+    fn mangled_names_are_found() {
+        let text = "0x0\t_RNvNtCs2lKf6AS60Zg_4core3fmt\tvmlinux\n0x0\tCONFIG_RATEEST\tvmlinux\n";
+        let found: Vec<_> = names(text).into_iter().collect();
+        assert_eq!(found, ["_RNvNtCs2lKf6AS60Zg_4core3fmt"]);
     }
 }
