@@ -43,7 +43,7 @@
 #                             (EINVAL, EBUSY, …)
 #   expect_eq WHAT WANTED SEEN, expect_file PATH WANTED
 #   wait_for CMD…             tries CMD ten times a second until it succeeds; fails after
-#                             KLP_WAIT seconds, of the host at least a tenth of that
+#                             KLP_WAIT seconds, by the guest's clock and the host's
 #   file_is PATH VALUE        conditions, for it and others
 #   has_line PATH LINE
 #   read_file PATH            REPLY is what it holds
@@ -515,13 +515,13 @@ expect_fail()
 wait_for()
 {
 	# Counted in tries, not by the clock: a stalled machine gets its tries. A guest whose clock leaps while it waits for the
-	# host's files has them at once: a tenth of the time must pass by the clock on the battery as well, which is the host's.
+	# host's files has them at once: so the time must pass by the clock on the battery as well, which is the host's.
 	local tries=$((KLP_WAIT * 10)) now end=
 
 	until "$@"; do
 		if [ "$((tries--))" -le 0 ]; then
 			{ read -r now < /sys/class/rtc/rtc0/since_epoch; } 2> /dev/null || return 1
-			[ "$now" -lt "${end:=$((now + KLP_WAIT / 10))}" ] || return 1
+			[ "$now" -lt "${end:=$((now + KLP_WAIT))}" ] || return 1
 		fi
 		read -rt 0.1 -u "$KLP_NEVER" _ || true
 	done

@@ -285,12 +285,14 @@ faulter_is_in()
 	read_file "/proc/$FAULTER/stack" && [[ $REPLY == *handle_userfault* && $REPLY == *livepatch.vmlinux.*waitid* ]]
 }
 
-# Its state, and what of its stack counts here.
-where()
+# is_in_state LETTER: the task is; and the log says so
+is_in_state()
 {
-	sed -E 's/^[^)]*\) (.).*/the task: state \1/' "/proc/$FAULTER/stat"
-	sed -E -n 's/^(\[.*\] )?(handle_userfault|asm_exc_page_fault|livepatch[^+]*).*/\2/p' "/proc/$FAULTER/stack"
+	read_file "/proc/$FAULTER/stat" && [[ $REPLY == *") $1 "* ]] && log "# the task: state $1"
 }
+
+# of_stack FUNCTION|…: what of its stack is one of these
+of_stack() { sed -E -n "s/^(\[.*\] )?($1).*/\2/p" "/proc/$FAULTER/stack"; }
 
 # ANCHOR: fault
 # The core sees through a page fault to what the task came from, and its fake signal does not end the fault: the task tries
@@ -307,11 +309,14 @@ page_fault()
 	! log_has '^livepatch: signaling remaining tasks$' || fail "the fault of another function held it up"
 
 	log_mark
-	show where
+	wait_for is_in_state S || fail "it does not sleep: $REPLY"
+	show of_stack 'handle_userfault|asm_exc_page_fault|livepatch[^+]*'
 	write_file "$KLP_SYSFS/syscall_compat/enabled" 0
 	wait_for log_has '^livepatch: signaling remaining tasks$' || fail "nobody was signaled"
 	expect_stalled syscall_compat
-	show where
+	wait_for is_in_state R || fail "it does not run: $REPLY"
+	# In the midst of the fault, or before the next.
+	show of_stack 'livepatch[^+]*'
 	log "# the page is there"
 	: > "$KLP_TMP/go"
 	wait_for test ! -e "$KLP_SYSFS/syscall_compat" || fail "it is held up all the same: $(stuck_tasks)"
