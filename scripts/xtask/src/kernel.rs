@@ -113,9 +113,8 @@ impl Kernel {
 
     /// What `make` in a module's own folder is to be told.
     pub fn words_of_make(&self) -> Vec<String> {
-        let mut words = vec![format!("KDIR={}", self.build.display())];
-        words.extend(self.make_args.clone());
-        words
+        let folder = format!("KDIR={}", self.build.display());
+        [vec![folder], self.make_args.clone()].concat()
     }
 
     /// `make` in the build directory with the toolchain that this kernel needs.

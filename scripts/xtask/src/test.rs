@@ -52,8 +52,8 @@ use told::Told;
 /// The suites of the debug kernel that run in a normal test: every rule, and the widest use of foreign locks.
 const DEBUG_SOME: [&str; 2] = ["rules", "netdev-features"];
 
-/// The kernel with the checkers.
-const DEBUG: &str = "debug";
+/// What stands before the name of a suite that runs on the debug kernel.
+const DEBUG: &str = "debug ";
 
 /// What building takes when it was not built before.
 const KERNEL_GUESS: Duration = Duration::from_secs(600);
@@ -62,8 +62,8 @@ const MODULES_GUESS: Duration = Duration::from_secs(120);
 /// A kernel, with what is to run on it.
 struct On<'a> {
     args: KernelArgs,
-    /// One of our own, beside that of the command line; stands before the names of the suites.
-    own: Option<String>,
+    /// Stands before the names of the suites, where it is one of our own beside that of the command line.
+    prefix: String,
     scripts: Vec<&'a Script>,
     /// Suites of the host look at it.
     host: bool,
@@ -72,28 +72,28 @@ struct On<'a> {
 
 /// The kernels of a run that chooses among all suites, each with all that may run on it.
 fn kernels<'a>(args: &KernelArgs, scripts: &'a [Script]) -> Result<Vec<On<'a>>> {
-    let on = |args: KernelArgs, own: Option<String>, wanted: &dyn Fn(&Script) -> bool| On {
+    let on = |args: KernelArgs, prefix: String, wanted: &dyn Fn(&Script) -> bool| On {
         args,
-        host: own.is_none(),
-        own,
+        host: prefix.is_empty(),
+        prefix,
         scripts: scripts.iter().filter(|script| wanted(script)).collect(),
         kernel: OnceLock::new(),
     };
     let choice = args.choice();
     let mut found = Vec::new();
     if choice != Choice::debug() {
-        found.push(on(args.clone(), None, &|_| true));
+        found.push(on(args.clone(), String::new(), &|_| true));
     }
+    // Beside Debian's kernels alone.
+    let may_be = matches!(choice, Choice::Image(_));
     for name in own::names()? {
         let kernel = args.with(&name);
-        // Beside Debian's kernels alone.
-        let may_be = matches!(choice, Choice::Image(_));
-        let is_debug = name == DEBUG;
-        if may_be && guest::is_full() || is_debug && choice == Choice::debug() {
-            found.push(on(kernel, Some(name), &|_| true));
-        } else if may_be && is_debug && Kernel::resolve(&kernel).is_ok() {
-            let some = |script: &Script| DEBUG_SOME.contains(&script.stem.as_str());
-            found.push(on(kernel, Some(name), &some));
+        let prefix = format!("{name} ");
+        let is_debug = prefix == DEBUG;
+        let all = may_be && guest::is_full() || is_debug && choice == Choice::debug();
+        if all || may_be && is_debug && Kernel::resolve(&kernel).is_ok() {
+            let wanted = |script: &Script| all || DEBUG_SOME.contains(&script.stem.as_str());
+            found.push(on(kernel, prefix, &wanted));
         }
     }
     Ok(found)
@@ -159,17 +159,15 @@ fn choose_like(names: &[String], pattern: &str) -> Result<Vec<String>> {
 impl On<'_> {
     /// How a suite on it is called.
     fn name(&self, of: &str) -> String {
-        let own = self.own.as_ref();
-        own.map_or_else(|| of.to_owned(), |own| format!("{own} {of}"))
+        format!("{}{of}", self.prefix)
     }
 
     /// Forget what was not chosen.
     fn retain(&mut self, chosen: &[String]) {
-        let mut scripts = std::mem::take(&mut self.scripts);
-        scripts.retain(|script| chosen.contains(&self.name(&script.name)));
-        self.scripts = scripts;
+        let is_chosen = |name: &str| chosen.contains(&format!("{}{name}", self.prefix));
+        self.scripts.retain(|script| is_chosen(&script.name));
         let mut host = host::ALL.iter().filter(|host| host.kernel);
-        self.host &= host.any(|host| chosen.contains(&self.name(host.name)));
+        self.host &= host.any(|host| is_chosen(host.name));
     }
 
     fn build_modules(&self) -> Result<()> {
@@ -315,8 +313,8 @@ fn jobs<'a>(
         for script in &on.scripts {
             let name = on.name(&script.name);
             let how = How {
-                debug: on.own.as_deref() == Some(DEBUG),
-                bless: bless && on.own.is_none(),
+                debug: on.prefix == DEBUG,
+                bless: bless && on.prefix.is_empty(),
                 live: told.total == 1,
             };
             jobs.push(Job {

@@ -30,6 +30,9 @@ use crate::progress::Unit;
 /// What the tests and the virtual machine ask for, in the form of a `.config`; on top of it comes what is the kernel's own.
 const FRAGMENTS: [&str; 2] = ["selftests/config", "scripts/xtask/vm.config"];
 
+/// What is the kernel's own: a file for each.
+const KERNELS: &str = "scripts/xtask/kernels";
+
 /// What a fragment asks for whose kernel is cross-built, or compiled by gcc.
 const ARM64: &str = "CONFIG_ARM64=y\n";
 const GCC: &str = "CONFIG_CC_IS_GCC=y\n";
@@ -49,14 +52,20 @@ struct Plan {
 
 /// What the kernel of that name asks for, if there is one.
 pub fn fragment(name: &str) -> PathBuf {
-    paths::root().join(format!("scripts/xtask/kernels/{name}.config"))
+    paths::root().join(format!("{KERNELS}/{name}.config"))
+}
+
+/// The files of an arm64 guest, where `scripts/setup arm64` has made them.
+pub fn arm64_tree() -> Result<Option<PathBuf>> {
+    let tree = paths::cache()?.join("arm64");
+    Ok(tree.join("bin/sh").exists().then_some(tree))
 }
 
 /// The names of all that this machine can run.
 pub fn names() -> Result<Vec<String>> {
-    let files = paths::files_in(&paths::root().join("scripts/xtask/kernels"), "config")?;
+    let files = paths::files_in(&paths::root().join(KERNELS), "config")?;
     let names = files.iter().filter_map(|path| path.file_stem());
-    let has_arm64 = paths::cache()?.join("arm64/bin/sh").exists();
+    let has_arm64 = arm64_tree()?.is_some();
     Ok(names
         .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| has_arm64 || name != "arm64")
@@ -76,12 +85,12 @@ impl Plan {
         self.fragments.contains(ARM64)
     }
 
-    /// What `make` is told of compiler and architecture.
+    /// What `make` is told of architecture and compiler; of two assignments it takes the last.
     fn words(&self) -> &[&str] {
         match self.is_arm64() {
-            true => &[LLVM, super::ARM64],
-            false if self.fragments.contains(GCC) => &[],
-            false => &[LLVM],
+            true => &[super::ARM64],
+            false if self.fragments.contains(GCC) => &["LLVM="],
+            false => &[],
         }
     }
 
@@ -186,6 +195,7 @@ pub fn make(dir: &Path, source: &Path, words: &[&str]) -> Command {
     let build = dir.join("build");
     let mut command = super::make(&build, Some(source), &[]);
     command
+        .arg(LLVM)
         .args(words)
         .env("KBUILD_BUILD_USER", "livepatch")
         .env("KBUILD_BUILD_HOST", "cookbook");

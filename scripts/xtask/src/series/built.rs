@@ -43,19 +43,14 @@ pub fn cases(series: &Tree, count: usize) -> Result<Vec<Case>> {
     let fragments = own::fragments(&FRAGMENTS)?;
     let mut cases = Vec::new();
     series.git(&["checkout", "--quiet", "--force", "base"])?;
-    own::configure(&series.dir, &series.linux, &[own::LLVM], &fragments)?;
+    own::configure(&series.dir, &series.linux, &[], &fragments)?;
     for nr in 1..=count {
         let commit = format!("applied~{}", count - nr);
         series.git(&["checkout", "--quiet", "--force", &commit])?;
         let name = format!("patch {nr} builds without a warning of rustc and clippy");
         cases.push(function_case(&name, build(series, "prepare"))?);
     }
-    own::configure(
-        &series.dir,
-        &series.linux,
-        &[own::LLVM],
-        &(fragments + WHOLE),
-    )?;
+    own::configure(&series.dir, &series.linux, &[], &(fragments + WHOLE))?;
     cases.push(function_case(
         "the kernel builds",
         build(series, "bzImage modules"),
@@ -104,11 +99,7 @@ fn examples(log: &str) -> Vec<Case> {
 /// `make`, with clippy for rustc; a warning is an error.
 fn build(series: &Tree, targets: &str) -> Result<()> {
     let log = series.dir.join("build.log");
-    let mut make = own::make(
-        &series.dir,
-        &series.linux,
-        &[own::LLVM, "CLIPPY=1", EXAMPLES],
-    );
+    let mut make = own::make(&series.dir, &series.linux, &["CLIPPY=1", EXAMPLES]);
     let (status, said) = process::transcript(make.args(targets.split(' ')), &log)?;
     let bad = |line: &&String| {
         line.starts_with("warning") || line.contains("error") || line.contains("***")

@@ -8,6 +8,7 @@ use fs_err as fs;
 use super::Accel;
 use super::Guest;
 use crate::error;
+use crate::kernel::own;
 use crate::kernel::Kernel;
 use crate::paths;
 
@@ -74,12 +75,9 @@ pub fn arguments(guest: &Guest, kernel: &Kernel, accel: Accel) -> Result<Vec<Str
 /// checkout and cache where scripts look for them, and the kernel's modules.
 fn of_arm64(kernel: &Kernel) -> Result<Vec<String>> {
     let cache = paths::cache()?;
-    let tree = cache.join("arm64");
-    if !tree.join("bin/sh").exists() {
-        return Err(error::host(
-            "the files of an arm64 guest are missing: ./scripts/setup arm64",
-        ));
-    }
+    let tree = own::arm64_tree()?.ok_or_else(|| {
+        error::host("the files of an arm64 guest are missing: ./scripts/setup arm64")
+    })?;
     let mut args = ["--arch", "arm64", "--root"].map(str::to_owned).to_vec();
     args.push(tree.to_string_lossy().into_owned());
     for folder in [&paths::root(), &cache] {
